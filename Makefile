@@ -1,0 +1,68 @@
+# make demo    set up and run the example
+# make test    everything that must hold; the last line is pytest's
+# make check   format, lint, types, import contract
+# make docs    build/docs/index.html
+# make bench   the figures of the README, measured here
+# make clean   remove what make made
+#
+# Paths are relative on purpose: the tree may stand in a directory with a blank
+# in its name.  Programs are run as modules, for the same reason.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.ready
+
+# A virtual environment that was copied or moved belongs to another tree.
+ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
+STALE := stale
+endif
+
+.PHONY: setup test check format lint types contract docs docs-quiet demo bench clean stale
+
+setup: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml $(STALE)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+	  echo "$(PYTHON) is older than Python 3.10. Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
+	@rm -f $(STAMP)
+	@$(PYTHON) -m venv --clear $(VENV) || { \
+	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
+	@echo "setting up $(VENV) (once; a minute or two)"
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[test,docs]'
+	@# pip copies bin/ here, with a first line that breaks where a path has a blank.
+	@for script in bin/*; do \
+	  printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$PWD/$(PY)" "$$PWD/$$script" > "$(VENV)/$$script"; done
+	@printf '%s\n' '$(CURDIR)' > $(STAMP)
+
+stale: ;
+
+test: check docs-quiet
+	$(PY) -m pytest -m 'not root' --cov --cov-report=term
+
+check: format lint types contract
+
+format: $(STAMP)
+	$(PY) -m ruff format --check --quiet .
+
+lint: $(STAMP)
+	$(PY) -m ruff check --quiet .
+
+types: $(STAMP)
+	$(PY) -m mypy --strict cluster
+
+contract: $(STAMP)
+	$(PY) -c 'import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports())'
+
+docs docs-quiet: $(STAMP)
+	$(PY) -m sphinx -W --keep-going -q -b html docs build/docs
+
+demo: $(STAMP)
+	@PATH="$$PWD/$(VENV)/bin:$$PATH" $(PY) examples/demo.py
+
+bench: $(STAMP)
+	@$(PY) benchmarks/local.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find cluster tests docs examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,126 @@
+"""What several verbs share: the client, ids, JSON, answers to many jobs at once."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cluster.cli.app import FAILED, NOT_THERE, complain
+from cluster.cli.text import plain, safe
+from cluster.errors import OptionsError
+from cluster.local.wire import JobInfo
+from cluster.states import ALL, FINAL
+
+if TYPE_CHECKING:
+    from cluster.local.client import Client
+
+UNFINISHED = tuple(state for state in ALL if state not in FINAL)
+_ID = re.compile(r"\d+(_\d+)?\Z")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
+
+
+def get_client() -> Client:
+    """Give the connection to the queue of this machine; start its server if there is none."""
+    from cluster.local import client
+
+    return client.get_client()
+
+
+def version() -> str:
+    """Give the version of this package."""
+    from cluster import __version__
+
+    return str(__version__)
+
+
+def read_ids(texts: Iterable[str]) -> tuple[str, ...]:
+    """Read ids: `17`, `17_3`, or several with commas; each once, in order.
+
+    Raises:
+        OptionsError: a text that cannot be an id.
+    """
+    words = [word for text in texts for word in text.split(",") if word]
+    for word in words:
+        if not _ID.match(word):
+            raise OptionsError(
+                f"{word!r} is not the id of a job. Ids look like 17, or 17_3 for an element "
+                "of an array; cluster list shows them."
+            )
+    # 007 is 7: the queue answers with the id as it writes it.
+    return tuple(dict.fromkeys("_".join(str(int(n)) for n in w.split("_")) for w in words))
+
+
+def look_up(client: Client, ids: Sequence[str]) -> tuple[list[JobInfo], int]:
+    """Ask for jobs by id and complain of each that does not exist.
+
+    Returns:
+        The jobs in the order of `ids`, and the exit code so far.
+    """
+    found = {job.id: job for job in client.query(ids=tuple(ids))}
+    missing = [id for id in ids if id not in found]
+    for id in missing:
+        complain(f"no job {id} in this queue. See which there are: cluster list --all")
+    return [found[id] for id in ids if id in found], NOT_THERE if missing else 0
+
+
+def act(verb: str, texts: Iterable[str], *, number: int = 0, as_json: bool = False) -> int:
+    """Do `verb` to jobs by id, say what happened to each, and give the exit code."""
+    client = get_client()
+    jobs, code = look_up(client, read_ids(texts))
+    return act_on(client, verb, jobs, number=number, as_json=as_json) or code
+
+
+def act_on(
+    client: Client, verb: str, jobs: Sequence[JobInfo], *, number: int = 0, as_json: bool = False
+) -> int:
+    """Do `verb` to jobs and say what happened to each."""
+    answers = client.act(verb, tuple(job.id for job in jobs), number) if jobs else {}
+    if as_json:
+        print_json(answers)
+    else:
+        for id, answer in answers.items():
+            click.echo(f"{id}: {safe(answer)}")
+    return FAILED if any(is_refusal(verb, answer) for answer in answers.values()) else 0
+
+
+def is_refusal(verb: str, answer: str) -> bool:
+    """Tell "is COMPLETED: nothing to hold" from "held".
+
+    A job that has "already" ended is what `cancel` was to bring about.
+    """
+    return answer.startswith(("is ", "no ")) or (verb != "cancel" and answer.startswith("already "))
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON; text that is not UTF-8 comes out as escapes, never as an error."""
+    import json
+
+    indent = 2 if sys.stdout.isatty() else None
+    click.echo(json.dumps(plain(value), indent=indent))
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines in one go."""
+    text = "\n".join(lines)
+    if text:
+        click.echo(text)
+
+
+def terminal_columns() -> int:
+    """Give the width of the terminal; 0 when stdout is none."""
+    if not sys.stdout.isatty():
+        return 0
+    set_by_user = os.environ.get("COLUMNS", "")
+    if set_by_user.isdigit():
+        return int(set_by_user)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except OSError:
+        return 80

@@ -1,0 +1,161 @@
+"""`cluster run`: a command as a job, as if it had been typed here.
+
+    exit code of `cluster run`
+      n          the command's own
+      128 + n    signal n ended it
+      124        it reached its time limit
+      125        it has no exit code: refused, cancelled before it started, or
+                 lost with the machine
+      126, 127   it could not be started: not executable, not found
+      130, 143   Ctrl-C, or SIGTERM to `cluster run`: the job was cancelled
+      137        it used more memory than it asked for
+      2          the command line is wrong, or its program is not there; nothing queued
+
+Ctrl-C and SIGTERM cancel the job and wait until nothing of it is left; a second
+Ctrl-C does not wait.  A closed terminal (SIGHUP) leaves the job alone.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import click
+
+from cluster.cli.app import TIMED_OUT, complain
+from cluster.cli.common import get_client
+from cluster.cli.follow import Tail, follow, to_stderr, to_stdout
+from cluster.cli.job_options import CONTEXT, command_line, job_options, keywords
+from cluster.cli.text import reason_text
+from cluster.errors import ClusterError, OptionsError
+from cluster.local.wire import JobInfo
+
+NO_CODE = 125  # as env, nohup and timeout say that they failed themselves
+OUT_OF_MEMORY = 128 + signal.SIGKILL  # as a shell says it of what the kernel's killer ended
+_PIPE_CLOSED = 128 + signal.SIGPIPE
+
+EPILOG = """\b
+Exit code: the command's own; 128+n after signal n. Besides:
+  124       it reached its time limit
+  125       it has no exit code: refused, cancelled before its start, or lost
+  126, 127  it could not be started
+  130, 143  Ctrl-C or SIGTERM here: the job was cancelled
+  137       it used more memory than it asked for
+"""
+
+
+class Interrupted(KeyboardInterrupt):
+    """SIGINT or SIGTERM came; the client of the queue knows how to leave a wait by it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+
+
+class Interrupts:
+    """Turns SIGINT and SIGTERM into `Interrupted`, except while a job is handed over.
+
+    A signal in that moment is kept until it is known which job to cancel; a
+    second one is not.
+    """
+
+    def __init__(self) -> None:
+        self._kept, self._keeping = 0, True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) != signal.SIG_IGN:  # a shell's `&` has it ignored
+                signal.signal(number, self._came)
+
+    def _came(self, number: int, _frame: FrameType | None) -> None:
+        if not self._keeping or self._kept:
+            raise Interrupted(number)
+        self._kept = number
+
+    def release(self) -> None:
+        """Keep no signal back any more."""
+        self._keeping = False
+        if self._kept:
+            raise Interrupted(self._kept)
+
+
+@click.command(context_settings=CONTEXT, epilog=EPILOG)
+@job_options
+@click.option("-v", "--verbose", is_flag=True, help="Say the job's id, and how it ended.")
+@click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[--] CMD [ARG...]")
+def command(
+    cmd: tuple[str, ...], bash: str | None, profile: str | None, verbose: bool, **params: Any
+) -> int:
+    """Run a command as a job: wait, print what it prints, exit with its code.
+
+    CMD and its arguments reach the job verbatim, by no shell; for pipes and the
+    like: --bash 'a | b'. It starts when the queue has room for it. Ctrl-C
+    cancels it.
+    """
+    argv = command_line(cmd, bash)
+    interrupts = Interrupts()
+    try:
+        id = _submit(argv, profile, keywords("run", params, profile))
+        if verbose:
+            click.echo(f"cluster: job {id}", err=True)
+        return _see_it_through(id, interrupts, verbose=verbose)
+    except Interrupted as interrupt:
+        return interrupt.code
+    except OptionsError:
+        raise
+    except ClusterError as error:
+        complain(error)
+        return NO_CODE
+
+
+def _submit(argv: list[str], profile: str | None, options: dict[str, Any]) -> str:
+    from cluster import job as jobs
+
+    return str(jobs.submit(argv, qtype="local", profile=profile, **options).id)
+
+
+def _see_it_through(id: str, interrupts: Interrupts, *, verbose: bool) -> int:
+    tails = [Tail("stdout", to_stdout), Tail("stderr", to_stderr)]
+    try:
+        interrupts.release()
+        job = follow(get_client(), id, tails)
+    except Interrupted as interrupt:
+        return _cancel(id, tails, interrupt.code)
+    except BrokenPipeError:
+        # Whoever read us has gone: a command typed here would get SIGPIPE now.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _cancel(id, [], _PIPE_CLOSED)
+    _say_how_it_ended(job, verbose=verbose)
+    return job_code(job)
+
+
+def _cancel(id: str, tails: list[Tail], code: int) -> int:
+    """Cancel the job and print what it still writes until nothing of it is left."""
+    client = get_client()
+    client.act("cancel", (id,))
+    try:
+        follow(client, id, tails)
+    except Interrupted:
+        complain(f"job {id} is still being ended; see cluster show {id}")
+    return code
+
+
+def job_code(job: JobInfo) -> int:
+    """Choose the exit code of `cluster run` for a job that has ended."""
+    match job.state:
+        case "TIMEOUT":
+            return TIMED_OUT
+        case "OUT_OF_MEMORY":
+            return OUT_OF_MEMORY
+        case "NODE_FAIL" | "LOST":
+            return NO_CODE
+    if job.signal:
+        return 128 + job.signal
+    return NO_CODE if job.exitcode is None else job.exitcode
+
+
+def _say_how_it_ended(job: JobInfo, *, verbose: bool) -> None:
+    """Tell, on stderr, an end that the exit code alone would not explain."""
+    if verbose or job.state not in ("COMPLETED", "FAILED") or job.exitcode is None:
+        complain(f"job {job.id} is {job.state}: {reason_text(job) or 'it ended by itself'}")

@@ -1,0 +1,204 @@
+"""The server's side of the node: start it, find it again, give orders, hear reports.
+
+A node outlives servers: it is looked for first, and started only if nobody
+answers at its socket.  Orders given while there is none are not kept: what a
+node must know follows from the queue's state when it attaches.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cluster.errors import ServerUnavailable
+from cluster.local import events as ev
+from cluster.local import requests, wire
+from cluster.local.connections import Connection
+from cluster.local.events import Job
+from cluster.local.lifecycle import Starting, begin_daemon, socket_path
+
+if TYPE_CHECKING:
+    from cluster.local.server import Server
+
+__all__ = ["NodeLink"]
+
+BACKOFF_S = (0.0, 0.1, 1.0, 5.0)  # before a node is started again, the more often it failed
+
+
+class NodeLink:
+    """What the server knows of its node."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self.connection: Connection | None = None
+        self.pid = 0
+        self._starting: Starting | None = None
+        self._envs: set[str] = set()
+        self._failures = 0
+        self._retry_at = 0.0
+
+    def connect(self) -> bool:
+        """Reach the node, or begin to start one; tells whether it was reached."""
+        self._retry_at = 0.0
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.connect(socket_path(self._server.state_dir, "node"))
+        except OSError:
+            sock.close()
+            self._begin()
+            return False
+        self.connection = Connection(sock, wire.Report, self._server.selector, "node")
+        self._envs = set()
+        return True
+
+    def greet(self) -> None:
+        """Attach to it, once the server knows its epoch."""
+        if self.connection is not None:
+            self.send(wire.Attach(wire.NODE_PROTOCOL, self._server.epoch))
+
+    def _begin(self) -> None:
+        server = self._server
+        settings = {**server.given, "private": server.private}
+        try:
+            self._starting = begin_daemon(
+                "node", server.state_dir, settings=settings, tether_fd=server.tether_fd
+            )
+        except ServerUnavailable as error:
+            self._failed(error)
+            return
+        server.selector.register(self._starting.fileno(), 1, "node")
+
+    def on_ready(self) -> None:
+        """The node that is being started said how it went."""
+        starting, self._starting = self._starting, None
+        if starting is None:
+            return
+        self._server.selector.unregister(starting.fileno())
+        try:
+            starting.finish(5.0)
+        except ServerUnavailable as error:
+            self._failed(error)
+            return
+        self._retry_at = 0.0
+        if self.connect():
+            self.greet()
+
+    def _failed(self, error: Exception) -> None:
+        print(f"node: {error}", file=sys.stderr, flush=True)
+        self._failures += 1
+        wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
+        self._retry_at = time.monotonic() + wait_s
+
+    def timeout(self) -> float:
+        """Seconds until it wants a turn."""
+        return self._retry_at - time.monotonic() if self._retry_at else 60.0
+
+    def handle(self, messages: Iterable[Any]) -> None:
+        """Take the node's reports; notice when it is gone."""
+        for message in messages:
+            if isinstance(message, wire.Exited):
+                self._exited(message)
+            elif isinstance(message, wire.Started):
+                self._server.event(
+                    ev.Started(
+                        message.job, message.attempt, message.pid, message.stdout, message.stderr
+                    )
+                )
+            else:
+                self._attached(message)
+        if self.connection is not None and self.connection.closed:
+            self._lost()
+
+    def _attached(self, message: wire.Attached) -> None:
+        self.pid = message.pid
+        if message.protocol != wire.NODE_PROTOCOL:
+            return  # it drains: nothing starts on it, and it leaves by itself
+        self._failures = 0
+        self._server.event(ev.Attached(message.running, message.exited, self._server.rebooted))
+        self._server.rebooted = False
+
+    def _exited(self, message: wire.Exited) -> None:
+        from cluster.local.server import result_header
+
+        status, said = result_header(message.content)
+        self._server.event(
+            ev.Exited(
+                job=message.job,
+                attempt=message.attempt,
+                status=message.status,
+                why=message.why,
+                reason=message.reason or said,
+                started=message.started,
+                ended=message.ended,
+                cpu_s=message.cpu_s,
+                peak_memory_mib=message.peak_memory_mib,
+                result_status=status,
+                content=message.content,
+            )
+        )
+
+    def _lost(self) -> None:
+        assert self.connection is not None
+        self.connection.close()
+        self.connection, self.pid = None, 0
+        self._server.queue.attached = False
+        if not self._server.is_gone:
+            self._begin()
+
+    def start(self, job: Job, launch: msgspec.Raw, grace_s: float) -> None:
+        """Order a job to be started."""
+        assert job.allocation is not None
+        hash = requests.environment_of(launch)
+        if hash and hash not in self._envs:
+            env = self._server.store.env(hash)
+            self.send(wire.Keep(hash, env or {}))
+            self._envs.add(hash)
+        spec = job.spec
+        self.send(
+            wire.Start(
+                job=job.id,
+                attempt=job.attempt,
+                label=job.label,
+                name=spec.name,
+                launch=launch,
+                cores=spec.cores,
+                memory_mib=spec.memory_mib,
+                cpus=job.allocation.cpus,
+                gpus=job.allocation.gpus,
+                walltime_s=spec.walltime_s,
+                grace_s=grace_s,
+                array=job.array,
+                index=job.index,
+            )
+        )
+
+    def send(self, order: Any) -> None:
+        """Give an order with the end of the turn; without a node it is dropped."""
+        if self.connection is not None:
+            self.connection.out.append(order)
+
+    def flush(self) -> None:
+        """Send the turn's orders; come back to what failed."""
+        if self.connection is not None:
+            self.connection.flush()
+            if self.connection.closed:
+                self._lost()
+        elif self._retry_at and time.monotonic() >= self._retry_at:
+            if self.connect():
+                self.greet()
+
+    def close(self, *, leave: bool) -> None:
+        """Go; with `leave`, the node goes too once nothing runs."""
+        if self.connection is not None:
+            if leave:
+                self.send(wire.Leave())
+            self.connection.flush()
+            self.connection.close()
+            self.connection = None
+        if self._starting is not None:
+            self._starting.close()

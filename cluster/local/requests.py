@@ -1,0 +1,318 @@
+"""What the server answers to a client's message.
+
+Each handler reads the queue and the store and answers at once, or makes an
+event whose answer comes as an effect after the turn's transaction.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cluster import states
+from cluster.errors import OptionsError, QueueError, UnknownJob
+from cluster.local import events as ev
+from cluster.local import view, wire
+from cluster.local.connections import Connection
+from cluster.local.dependencies import element, parse_label
+from cluster.local.events import Array, Job
+from cluster.local.verbs import VERBS
+from cluster.local.wire import Content, JobInfo, Output
+from cluster.spec import Launch
+
+if TYPE_CHECKING:
+    from cluster.local.server import Server
+
+__all__ = ["handle", "info_of"]
+
+_LATER = object()  # the answer comes as an effect of the turn
+
+
+class _Env(msgspec.Struct):
+    env: str = ""
+
+
+_decode_env = msgspec.msgpack.Decoder(_Env).decode
+_decode_launch = msgspec.msgpack.Decoder(Launch).decode
+
+
+def handle(server: Server, peer: Connection, message: Any) -> Any:
+    """Do what a client asks.
+
+    Returns:
+        The answer's value, or `is_later` when the turn's effects answer.
+
+    Raises:
+        ClusterError: it cannot be done; nothing changed.
+    """
+    return _HANDLERS[type(message)](server, peer, message)
+
+
+def is_later(value: Any) -> bool:
+    """Tell whether the answer comes with the effects of the turn."""
+    return value is _LATER
+
+
+def environment_of(launch: bytes | msgspec.Raw) -> str:
+    """Give the hash of the environment that a launch names."""
+    return _decode_env(launch).env
+
+
+def _submit(server: Server, peer: Connection, message: wire.Submit) -> Any:
+    if server.is_leaving:
+        raise QueueError("the queue's server is leaving. Submit again: a new one starts by itself.")
+    if server.trouble:
+        raise QueueError(
+            f"nothing was queued: the queue's store cannot be written ({server.trouble})."
+            " Make room, then submit again."
+        )
+    for hash, env in message.envs.items():
+        server.store.keep_env(hash, env)
+    done = server.state_keys.get(message.key) or server.store.labels(message.key)
+    if done is not None:
+        return done
+    known = {
+        d.job: found
+        for spec in message.jobs
+        for d in spec.dependencies
+        if not server.queue.is_live(d.job) and (found := server.store.known(d.job)) is not None
+    }
+    specs = tuple(_own_launch(spec) for spec in message.jobs)
+    server.event(ev.Submit((peer, message.seq), message.key, specs, known))
+    return _LATER
+
+
+def _own_launch(spec: Any) -> Any:
+    """Let go of the frame's buffer, of which the launch is a view."""
+    return msgspec.structs.replace(spec, launch=spec.launch.copy())
+
+
+def _query(server: Server, peer: Connection, message: wire.Query) -> list[JobInfo]:
+    if message.ids is not None:
+        found = [info for label in message.ids for info in _infos(server, label, message.elements)]
+        return list({info.id: info for info in found}.values())
+    rows = [info for info in _live(server, message) if _matches(info, message)]
+    wanted = message.states
+    if not wanted or states.FINAL & set(wanted):
+        closed = server.store.select(
+            states=[s for s in wanted if s in states.FINAL],
+            since=message.since,
+            limit=message.limit if not message.name else 0,
+            namespace=message.namespace,
+            elements=message.elements,
+        )
+        rows += [i for i in (_closed_info(server, r) for r in closed) if _matches(i, message)]
+    rows.sort(key=_order)
+    return rows[-message.limit :] if message.limit else rows
+
+
+def _order(info: JobInfo) -> tuple[int, int]:
+    parsed = parse_label(info.id)
+    assert parsed is not None
+    return parsed[0], parsed[1] or 0
+
+
+def _matches(info: JobInfo, message: wire.Query) -> bool:
+    return (
+        info.namespace == message.namespace
+        and (not message.states or info.state in message.states or bool(
+            set(message.states) & set(info.counts)))
+        and (not message.name or fnmatch.fnmatchcase(info.name, message.name))
+        and (not message.since or info.submitted >= message.since or info.ended >= message.since
+             or not states.is_final(info.state))
+    )  # fmt: skip
+
+
+def _live(server: Server, message: wire.Query) -> list[JobInfo]:
+    queue, now, host = server.queue, server.now, server.host
+    rows = [
+        view.job_info(job, queue, now, host)
+        for job in queue.jobs.values()
+        if message.elements or not job.array
+    ]
+    for array in queue.arrays.values():
+        if not message.elements:
+            rows.append(view.array_info(array, queue, now, host))
+            continue
+        if array.spec.array is None:
+            continue
+        for position in range(array.next, array.count):
+            if position not in array.touched:
+                index = array.spec.array.start + position * array.spec.array.step
+                found = view.element_info(array, index, queue, now)
+                rows += [found] if found else []
+    return rows
+
+
+def _closed_info(server: Server, record: Job | Array) -> JobInfo:
+    if isinstance(record, Array):
+        return view.array_info(record, None, server.now, server.host)
+    return view.final_info(record, server.host)
+
+
+def _infos(server: Server, label: str, elements: bool) -> list[JobInfo]:
+    found = info_of(server, label)
+    if found is None:
+        return []
+    array = server.queue.arrays.get(int(label)) if label.isdecimal() else None
+    if not elements or (array is None and not found.counts):
+        return [found]
+    spec = array.spec.array if array else server.store.spec(int(label)).array
+    assert spec is not None
+    indices = range(spec.start, spec.start + spec.count * spec.step, spec.step)
+    done = {job.index: _closed_info(server, job) for job in server.store.elements(int(label))}
+    rows = [done.get(i) or info_of(server, f"{label}_{i}") for i in indices]
+    return [row for row in rows if row is not None]
+
+
+def info_of(server: Server, label: str) -> JobInfo | None:
+    """Show the job, array or element that a label names; None: there is none."""
+    queue, now = server.queue, server.now
+    found: Any = queue.find(label)
+    if isinstance(found, Job):
+        return view.job_info(found, queue, now, server.host)
+    if isinstance(found, Array):
+        return view.array_info(found, queue, now, server.host)
+    parsed = parse_label(label)
+    if isinstance(found, tuple) and parsed is not None and parsed[1] is not None:
+        return view.element_info(found[0], parsed[1], queue, now)
+    found = server.store.find(label)
+    if isinstance(found, tuple):
+        return view.element_info(found[0], found[1], None, now)
+    if found is not None:
+        return _closed_info(server, found)
+    known = server.store.known(label)
+    if known is None:
+        return None
+    return JobInfo(id=label, name="", state=known.state, reason="its record was cleared")
+
+
+def _raw(server: Server, label: str) -> tuple[int, int]:
+    """Give (raw id, id of its request).
+
+    Raises:
+        UnknownJob: the label names no job.
+    """
+    parsed = parse_label(label)
+    if parsed is not None and parsed[1] is None and info_of(server, label) is not None:
+        job = server.queue.jobs.get(parsed[0])
+        return parsed[0], (job.array if job and job.array else parsed[0])
+    if parsed is not None and parsed[1] is not None:
+        array = server.queue.arrays.get(parsed[0])
+        spec = array.spec.array if array else server.store.spec(parsed[0]).array
+        position = element(spec, parsed[1]) if spec else None
+        if position is not None:
+            return parsed[0] + 1 + position, parsed[0]
+    raise UnknownJob(
+        f"this queue knows no job {label!r}. `cluster list --all` shows the ids it knows."
+    )
+
+
+def _fetch(server: Server, peer: Connection, message: wire.Fetch) -> Content:
+    raw, _ = _raw(server, message.id)
+    job = server.queue.jobs.get(raw)
+    if job is not None and job.allocation is not None:
+        return Content(stdout=Output(file=job.stdout), stderr=Output(file=job.stderr))
+    return server.store.content(raw)
+
+
+def _describe(server: Server, peer: Connection, message: wire.Describe) -> bytes:
+    _, request = _raw(server, message.id)
+    launch = server.launch_of(request)
+    if launch is None:
+        raise UnknownJob(f"how job {message.id} was launched is no longer kept")
+    return bytes(launch)
+
+
+def _watch(server: Server, peer: Connection, message: wire.Watch) -> None:
+    raws = [(label, _raw(server, label)[0]) for label in message.ids]
+    for label, raw in raws:
+        if server.queue.is_live(label):
+            peer.watches[raw] = message.content
+            server.watchers.setdefault(raw, set()).add(peer)
+            continue
+        info = info_of(server, label)
+        assert info is not None
+        content = server.store.content(raw) if message.content else None
+        peer.out.append(wire.Ended(info, content))
+
+
+def _unwatch(server: Server, peer: Connection, message: wire.Unwatch) -> None:
+    server.forget_watches(peer)
+
+
+def _block(server: Server, peer: Connection, message: wire.Block) -> Any:
+    peer.blocked = True
+    server.event(ev.Block((peer, message.seq), peer.job))
+    return _LATER
+
+
+def _unblock(server: Server, peer: Connection, message: wire.Unblock) -> Any:
+    peer.blocked = False
+    server.event(ev.Unblock((peer, message.seq), peer.job))
+    return _LATER
+
+
+def _act(server: Server, peer: Connection, message: wire.Act) -> Any:
+    if message.verb not in VERBS:
+        raise OptionsError(f"there is no verb {message.verb!r}; there are {', '.join(VERBS)}")
+    known = {
+        label: found
+        for label in message.ids
+        if not server.queue.is_live(label) and (found := server.store.known(label)) is not None
+    }
+    server.event(ev.Act((peer, message.seq), message.verb, message.ids, message.number, known))
+    return _LATER
+
+
+def _control(server: Server, peer: Connection, message: wire.Control) -> Any:
+    to = (peer, message.seq)
+    if message.verb == "status":
+        return server.status()
+    if message.verb in ("pause", "resume"):
+        server.event(ev.Switch(to, message.verb == "pause"))
+        return _LATER
+    if message.verb == "set":
+        server.event(_resize(server, to, message.args))
+        return _LATER
+    if message.verb == "stop":
+        server.leave(drain=bool(message.args.get("drain")), now=bool(message.args.get("now")))
+        return {"pid": server.pid}
+    raise OptionsError(f"there is no control {message.verb!r}: status, stop, pause, resume, set")
+
+
+def _resize(server: Server, to: Any, args: dict[str, Any]) -> ev.Resize:
+    queue = server.queue
+    capacity = dict(zip(queue.names, queue.pool.capacity, strict=True))
+    for name, amount in args.items():
+        if name not in capacity:
+            raise OptionsError(f"this queue has no {name!r}; it has {', '.join(capacity)}")
+        if not isinstance(amount, int) or amount < 0 or (name == "cores" and amount < 1):
+            raise OptionsError(f"{name}={amount!r} is not possible: a whole number is needed")
+        capacity[name] = amount
+    return ev.Resize(to, capacity)
+
+
+def _hello(server: Server, peer: Connection, message: wire.Hello) -> None:
+    peer.pid = message.pid
+    job = server.queue.jobs.get(message.job)
+    peer.job = message.job if job is not None and job.allocation is not None else 0
+    server.greet(peer)
+
+
+_HANDLERS: dict[type, Callable[[Server, Connection, Any], Any]] = {
+    wire.Hello: _hello,
+    wire.Submit: _submit,
+    wire.Query: _query,
+    wire.Fetch: _fetch,
+    wire.Describe: _describe,
+    wire.Watch: _watch,
+    wire.Unwatch: _unwatch,
+    wire.Block: _block,
+    wire.Unblock: _unblock,
+    wire.Act: _act,
+    wire.Control: _control,
+}

@@ -1,0 +1,372 @@
+"""The queue's memory on disk: one SQLite file, written by the server alone.
+
+    request   what was asked: the spec, and how to launch it       (written once)
+    job       the part that changes, one row a job, array, element (rewritten)
+    content   what a job wrote                                     (written once)
+    env       environments by their hash                           (shared)
+    submission, runtime, meta                 retried submits, learned run times, settings
+
+`commit` writes all changes of one turn in one transaction; with
+`synchronous=FULL` an acknowledged job survives a power cut.  Nobody else opens
+the file (`locking_mode=EXCLUSIVE`): everyone asks the server.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from cluster import states
+from cluster.errors import QueueError
+from cluster.local.dependencies import element, parse_label
+from cluster.local.events import Array, Changes, Job, Known
+from cluster.local.queue_state import array_state
+from cluster.local.wire import Content, Env
+from cluster.spec import JobSpec
+
+__all__ = ["Store"]
+
+FORMAT = 1
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS request (id INTEGER PRIMARY KEY, spec BLOB, launch BLOB);
+CREATE TABLE IF NOT EXISTS job (
+  id INTEGER PRIMARY KEY, kind INTEGER, array INTEGER, state TEXT, name TEXT, namespace TEXT,
+  submitted REAL, ended REAL, open INTEGER, data BLOB);
+CREATE INDEX IF NOT EXISTS job_open ON job (id) WHERE open;
+CREATE INDEX IF NOT EXISTS job_array ON job (array) WHERE array > 0;
+CREATE INDEX IF NOT EXISTS job_ended ON job (ended) WHERE ended > 0;
+CREATE TABLE IF NOT EXISTS content (
+  id INTEGER PRIMARY KEY, result BLOB, result_file BLOB, stdout BLOB, stdout_file BLOB,
+  stderr BLOB, stderr_file BLOB);
+CREATE TABLE IF NOT EXISTS env (hash TEXT PRIMARY KEY, data BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS submission (key BLOB PRIMARY KEY, time REAL, labels BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS runtime (key TEXT PRIMARY KEY, runs BLOB) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS final (id INTEGER PRIMARY KEY, state TEXT, exitcode INTEGER);
+"""
+_JOB, _ARRAY = 0, 1
+_NO_LAUNCH = msgspec.Raw(b"\x80")
+
+_encode = msgspec.msgpack.Encoder().encode
+
+
+def _row_type(kind: type[msgspec.Struct]) -> Any:
+    """The mutable part of a record: all its fields but the spec."""
+    fields: list[Any] = []
+    for each in msgspec.structs.fields(kind):
+        if each.name == "spec":
+            continue
+        default: Any = msgspec.field(default=each.default)
+        if each.default_factory is not msgspec.NODEFAULT:
+            default = msgspec.field(default_factory=each.default_factory)
+        fields.append((each.name, each.type, default) if not each.required else (each.name, each.type))
+    return msgspec.defstruct(f"{kind.__name__}Row", fields, kw_only=True)
+
+
+_JobRow, _ArrayRow = _row_type(Job), _row_type(Array)
+_job_names = [f.name for f in msgspec.structs.fields(_JobRow)]
+_array_names = [f.name for f in msgspec.structs.fields(_ArrayRow)]
+_decode_job = msgspec.msgpack.Decoder(_JobRow).decode
+_decode_array = msgspec.msgpack.Decoder(_ArrayRow).decode
+_decode_spec = msgspec.msgpack.Decoder(JobSpec).decode
+
+
+class Store:
+    """The file `queue.db`.
+
+    Args:
+        path: where it is or shall be.
+        durable: survive a power cut (`synchronous=FULL`); False for private
+            queues, which do not outlive their process anyway.
+
+    Raises:
+        QueueError: it was written by a newer version, or is no store of ours.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        try:
+            self._open(durable)
+        except sqlite3.DatabaseError as error:
+            self._db.close()
+            raise QueueError(
+                f"the queue's store {path} cannot be opened: {error}. It is left as it is;"
+                " move it away to begin with an empty queue."
+            ) from error
+
+    def _open(self, durable: bool) -> None:
+        run = self._db.execute
+        run("PRAGMA auto_vacuum=INCREMENTAL")
+        run("PRAGMA locking_mode=EXCLUSIVE")
+        run("PRAGMA journal_mode=WAL")
+        run(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        (found,) = run("PRAGMA user_version").fetchone()
+        if found > FORMAT:
+            raise QueueError(
+                f"the queue's store {self.path} has format {found}, this version reads up to"
+                f" {FORMAT}. It is left as it is; use the newer version of cluster."
+            )
+        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT")
+
+    def close(self) -> None:
+        """Close the file; the WAL is folded in."""
+        self._db.close()
+
+    # ------------------------------------------------------------------ writing
+
+    def commit(self, changes: Changes, now: float) -> None:
+        """Write one turn, all or nothing.
+
+        Raises:
+            sqlite3.Error: nothing of the turn was written (disk full, ...).
+        """
+        run = self._db.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            self._write(changes, now)
+            run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                run("ROLLBACK")
+            raise
+
+    def _write(self, changes: Changes, now: float) -> None:
+        many = self._db.executemany
+        if changes.requests:
+            many(
+                "INSERT INTO request VALUES (?,?,?)",
+                [
+                    (
+                        id,
+                        _encode(msgspec.structs.replace(spec, launch=_NO_LAUNCH)),
+                        bytes(spec.launch),
+                    )
+                    for id, spec in changes.requests.items()
+                ],
+            )
+        rows = [_job_values(job) for job in changes.jobs.values()]
+        rows += [_array_values(array) for array in changes.arrays.values()]
+        if rows:
+            many("INSERT OR REPLACE INTO job VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+        contents = [(id, *_flat(c)) for id, c in changes.contents.items() if c != Content()]
+        if contents:
+            many("INSERT OR REPLACE INTO content VALUES (?,?,?,?,?,?,?)", contents)
+        if changes.keys:
+            many(
+                "INSERT OR REPLACE INTO submission VALUES (?,?,?)",
+                [(key, now, _encode(labels)) for key, labels in changes.keys.items()],
+            )
+        if changes.run_times:
+            many(
+                "INSERT OR REPLACE INTO runtime VALUES (?,?)",
+                [(key, _encode(runs)) for key, runs in changes.run_times.items()],
+            )
+        if changes.meta:
+            many(
+                "INSERT OR REPLACE INTO meta VALUES (?,?)",
+                [(name, _encode(value)) for name, value in changes.meta.items()],
+            )
+
+    def keep_env(self, hash: str, env: Env) -> None:
+        """Keep an environment; it is in the same transaction as nothing else."""
+        self._db.execute("INSERT OR IGNORE INTO env VALUES (?,?)", (hash, _encode(env)))
+
+    # ------------------------------------------------------------------ reading
+
+    def env(self, hash: str) -> Env | None:
+        """Give an environment by its hash."""
+        row = self._one("SELECT data FROM env WHERE hash=?", hash)
+        return None if row is None else msgspec.msgpack.decode(row[0], type=dict[bytes, bytes])
+
+    def launch(self, request: int) -> bytes | None:
+        """Give the encoded `Launch` of a job or array."""
+        row = self._one("SELECT launch FROM request WHERE id=?", request)
+        return None if row is None else row[0]
+
+    def labels(self, key: bytes) -> list[str] | None:
+        """Give what an earlier submit with this key was answered."""
+        row = self._one("SELECT labels FROM submission WHERE key=?", key)
+        return None if row is None else msgspec.msgpack.decode(row[0], type=list[str])
+
+    def meta(self) -> dict[str, Any]:
+        """Give all settings."""
+        rows = self._db.execute("SELECT name, value FROM meta")
+        return {name: msgspec.msgpack.decode(value) for name, value in rows}
+
+    def run_times(self) -> Iterator[tuple[str, int, tuple[float, ...]]]:
+        """Give the learned run times: (key, cores, the last ones)."""
+        for text, runs in self._db.execute("SELECT key, runs FROM runtime"):
+            cores, _, key = text.partition(" ")
+            yield key, int(cores), tuple(msgspec.msgpack.decode(runs, type=list[float]))
+
+    def unfinished(self) -> tuple[list[Job], list[Array]]:
+        """Give every record that is not final, as it was written."""
+        rows = self._db.execute("SELECT kind, array, data, id FROM job WHERE open ORDER BY id")
+        jobs: list[Job] = []
+        arrays: list[Array] = []
+        specs: dict[int, JobSpec] = {}
+        for kind, array, data, id in rows.fetchall():
+            request = array or id
+            if request not in specs:
+                specs = {request: self.spec(request)}  # elements come in a row: keep one
+            record = self._record(kind, data, specs[request])
+            if isinstance(record, Array):
+                arrays.append(record)
+            else:
+                jobs.append(record)
+        return jobs, arrays
+
+    def spec(self, request: int) -> JobSpec:
+        """Give the spec of a job or array, without its launch."""
+        row = self._one("SELECT spec FROM request WHERE id=?", request)
+        return JobSpec(name="?") if row is None else _decode_spec(row[0])
+
+    def _record(self, kind: int, data: bytes, spec: JobSpec) -> Job | Array:
+        if kind == _ARRAY:
+            row = _decode_array(data)
+            return Array(spec=spec, **{name: getattr(row, name) for name in _array_names})
+        row = _decode_job(data)
+        return Job(spec=spec, **{name: getattr(row, name) for name in _job_names})
+
+    def find(self, label: str) -> Job | Array | tuple[Array, int] | None:
+        """Find a job, an array, or (array, index) of an element that left no row."""
+        parsed = parse_label(label)
+        if parsed is None:
+            return None
+        id, index = parsed
+        row = self._one("SELECT kind, array, data FROM job WHERE id=?", id)
+        if row is None or (row[1] and index is not None):
+            return None
+        record = self._record(row[0], row[2], self.spec(row[1] or id))
+        if index is None:
+            return record
+        if not isinstance(record, Array) or record.spec.array is None:
+            return None
+        position = element(record.spec.array, index)
+        if position is None:
+            return None
+        row = self._one("SELECT data FROM job WHERE id=?", id + 1 + position)
+        return (record, index) if row is None else self._record(_JOB, row[0], record.spec)
+
+    def known(self, label: str) -> Known | None:
+        """Give the final state of a job, for those who depend on it."""
+        found = self.find(label)
+        if isinstance(found, Job):
+            return Known(found.state, found.reason, found.exitcode, found.signal)
+        if isinstance(found, Array):
+            return Known(array_state(found), found.reason)
+        if isinstance(found, tuple):
+            return Known(found[0].rest, found[0].reason)
+        row = self._one("SELECT state, exitcode FROM final WHERE id=?", _number(label))
+        return None if row is None else Known(row[0], "", row[1])
+
+    def select(
+        self, *, states: Sequence[str], since: float, limit: int, namespace: str, elements: bool
+    ) -> list[Job | Array]:
+        """Give closed records, newest last."""
+        where, values = ["NOT open", "namespace=?"], [namespace]
+        where.append("kind=0" if elements else "array=0")
+        if states:
+            where.append(f"state IN ({','.join('?' * len(states))})")
+            values += states
+        if since:
+            where.append("(ended>=? OR submitted>=?)")
+            values += [str(since), str(since)]
+        text = f"SELECT kind, array, data, id FROM job WHERE {' AND '.join(where)} ORDER BY id DESC"
+        if limit:
+            text += f" LIMIT {int(limit)}"
+        rows = self._db.execute(text, values).fetchall()
+        return [self._record(k, data, self.spec(array or id)) for k, array, data, id in rows[::-1]]
+
+    def elements(self, array: int) -> list[Job]:
+        """Give all closed elements of an array that left a row."""
+        spec = self.spec(array)
+        rows = self._db.execute(
+            "SELECT data FROM job WHERE array=? AND NOT open ORDER BY id", (array,)
+        )
+        return [j for (data,) in rows if isinstance(j := self._record(_JOB, data, spec), Job)]
+
+    def content(self, id: int) -> Content:
+        """Give what a job wrote; empty if it wrote nothing, or it was cleared."""
+        row = self._one("SELECT * FROM content WHERE id=?", id)
+        return Content() if row is None else _deep(row[1:])
+
+    def _one(self, text: str, value: Any) -> Any:
+        return self._db.execute(text, (value,)).fetchone()
+
+    # ------------------------------------------------------------------ housekeeping
+
+    def forget(self, *, contents_before: float, records_before: float, limit: int) -> list[bytes]:
+        """Drop what is older than its retention, at most `limit` rows a call.
+
+        Final states are kept for ever.  Returns the queue's own files of dropped
+        contents, for the caller to remove.
+        """
+        run = self._db.execute
+        run("BEGIN IMMEDIATE")
+        old = run(
+            "SELECT c.id, result_file, stdout_file, stderr_file FROM content c JOIN job j"
+            " ON j.id=c.id WHERE j.ended>0 AND j.ended<? AND NOT j.open LIMIT ?",
+            (contents_before, limit),
+        ).fetchall()
+        self._db.executemany("DELETE FROM content WHERE id=?", [(row[0],) for row in old])
+        gone = run(
+            "SELECT id, array, state, data FROM job WHERE ended>0 AND ended<? AND NOT open LIMIT ?",
+            (records_before, limit),
+        ).fetchall()
+        self._db.executemany(
+            "INSERT OR REPLACE INTO final VALUES (?,?,NULL)", [(r[0], r[2]) for r in gone]
+        )
+        for table in ("job", "request", "content"):
+            self._db.executemany(f"DELETE FROM {table} WHERE id=?", [(r[0],) for r in gone])
+        run("DELETE FROM submission WHERE time<?", (contents_before,))
+        run("COMMIT")
+        if gone or old:
+            run("PRAGMA incremental_vacuum(1000)")
+        return [file for row in old for file in row[1:] if file]
+
+    def size(self) -> int:
+        """Give the size of the store in bytes, its WAL included."""
+        wal = self.path.with_name(self.path.name + "-wal")
+        return sum(p.stat().st_size for p in (self.path, wal) if p.exists())
+
+
+def _number(label: str) -> int:
+    parsed = parse_label(label)
+    return -1 if parsed is None or parsed[1] is not None else parsed[0]
+
+
+def _job_values(job: Job) -> tuple[Any, ...]:
+    row = _JobRow(**{name: getattr(job, name) for name in _job_names})
+    is_open = job.ending or not states.is_final(job.state)
+    spec = job.spec
+    return (
+        job.id, _JOB, job.array, job.state, spec.name, spec.namespace, job.submitted, job.ended,
+        is_open, _encode(row),
+    )  # fmt: skip
+
+
+def _array_values(array: Array) -> tuple[Any, ...]:
+    row = _ArrayRow(**{name: getattr(array, name) for name in _array_names})
+    spec = array.spec
+    return (
+        array.id, _ARRAY, 0, array_state(array), spec.name, spec.namespace, array.submitted,
+        array.ended, not array.ended, _encode(row),
+    )  # fmt: skip
+
+
+def _flat(content: Content) -> tuple[bytes | None, ...]:
+    parts = (content.result, content.stdout, content.stderr)
+    return tuple(value or None for part in parts for value in (part.data, part.file))
+
+
+def _deep(row: Iterable[bytes | None]) -> Content:
+    from cluster.local.wire import Output
+
+    flat = [value or b"" for value in row]
+    return Content(*(Output(flat[i], flat[i + 1]) for i in (0, 2, 4)))

@@ -1,0 +1,161 @@
+"""How a submission becomes jobs: checked whole, then added, all or none.
+
+Pure.  See `queue_state` for the state it changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from cluster import states
+from cluster.errors import UnknownDependency, Unsatisfiable
+from cluster.local import events as ev
+from cluster.local import resources, settling
+from cluster.local.dependencies import MET, NEVER, WAIT, check_type, verdict
+from cluster.local.events import Array, Job, Known
+from cluster.spec import Dependency, JobSpec
+
+if TYPE_CHECKING:
+    from cluster.local.queue_state import QueueState
+
+__all__ = ["submit"]
+
+
+def submit(queue: QueueState, event: ev.Submit, now: float) -> None:
+    needs = [_check(queue, spec) for spec in event.specs]
+    ids: list[int] = []
+    next_id = queue.next_id
+    for spec in event.specs:
+        ids.append(next_id)
+        next_id += 1 + (spec.array.count if spec.array else 0)
+    waits = [_resolve(queue, spec, at, ids, event) for at, spec in enumerate(event.specs)]
+    queue.next_id = next_id
+    specs = [_named(spec, ids) for spec in event.specs]
+    queue.changes.meta["next_id"] = next_id
+    for id, spec, need, wait in zip(ids, specs, needs, waits, strict=True):
+        queue.changes.requests[id] = spec
+        _add(queue, id, spec, need, wait, now)
+    labels = [str(id) for id in ids]
+    queue.changes.keys[event.key] = labels
+    queue._effects.append(ev.Reply(event.to, labels))
+
+
+def _check(queue: QueueState, spec: JobSpec) -> resources.Vector:
+    need = resources.need(
+        queue.names,
+        cores=spec.cores,
+        memory_mib=spec.memory_mib,
+        gpus=spec.gpus,
+        resources=spec.resources,
+    )
+    short = resources.short(queue.names, need, queue.machine)
+    if short:
+        has = ", ".join(
+            f"{amount} {name}"
+            for name, amount in resources.as_dict(queue.names, queue.machine).items()
+        )
+        raise Unsatisfiable(
+            f"job {spec.name!r} {short[0].partition(',')[0]}; this queue has {has}."
+            " Ask for less, or see `cluster doctor` for what limits the machine."
+        )
+    for dependency in spec.dependencies:
+        check_type(dependency)
+    return need
+
+
+def _resolve(
+    queue: QueueState, spec: JobSpec, at: int, ids: list[int], event: ev.Submit
+) -> tuple[set[tuple[int, str]], list[tuple[str, str]]]:
+    """Give (what to wait for, what can never hold) of one job."""
+    unmet: set[tuple[int, str]] = set()
+    never: list[tuple[str, str]] = []
+    for dependency in spec.dependencies:
+        if dependency.job.startswith("@"):
+            unmet.add((_earlier(queue, dependency, at, ids, spec), dependency.type))
+            continue
+        here = queue.known_here(dependency.job) or event.known.get(dependency.job)
+        if here is None:
+            raise UnknownDependency(
+                f"job {spec.name!r} depends on job {dependency.job}, which this queue does not"
+                " know. `cluster list --all` shows the ids it knows."
+            )
+        answer, raw, why = _look(queue, here, dependency)
+        if answer == WAIT:
+            unmet.add((raw, dependency.type))
+        elif answer != MET:
+            never.append((dependency.job, why))
+    return unmet, never
+
+
+def _named(spec: JobSpec, ids: list[int]) -> JobSpec:
+    """Give the jobs of the same submission that it depends on ("@0") their ids."""
+    if not any(each.job.startswith("@") for each in spec.dependencies):
+        return spec
+    named = tuple(
+        Dependency(str(ids[int(each.job[1:])]), each.type) if each.job[0] == "@" else each
+        for each in spec.dependencies
+    )
+    return msgspec.structs.replace(spec, dependencies=named)
+
+
+def _earlier(
+    queue: QueueState, dependency: Dependency, at: int, ids: list[int], spec: JobSpec
+) -> int:
+    place = dependency.job[1:]
+    if not place.isdecimal() or int(place) >= at:
+        raise UnknownDependency(
+            f"job {spec.name!r} depends on {dependency.job}, which is itself or comes after it:"
+            " dependencies form a cycle. List a job after those it depends on."
+        )
+    return ids[int(place)]
+
+
+def _look(queue: QueueState, here: Any, dependency: Dependency) -> tuple[str, int, str]:
+    """Give (verdict, raw id to wait for, why it can never hold)."""
+    if isinstance(here, Known):
+        why = f"Dependency {dependency.job} {settling.story(here)}"
+        return verdict(dependency.type, here.state), 0, why
+    if isinstance(here, tuple):
+        array, position = here
+        return WAIT, array.id + 1 + position, ""
+    if isinstance(here, Array):
+        failed = sum(n for s, n in here.counts.items() if s != states.COMPLETED)
+        if dependency.type == "afterok" and failed:
+            return NEVER, here.id, f"Dependency {dependency.job} has {failed} failed elements"
+        begun = here.started_count == here.count
+        return (MET if dependency.type == "after" and begun else WAIT), here.id, ""
+    begun = here.attempt > 0
+    return (MET if dependency.type == "after" and begun else WAIT), here.id, ""
+
+
+def _add(
+    queue: QueueState,
+    id: int,
+    spec: JobSpec,
+    need: resources.Vector,
+    wait: tuple[set[tuple[int, str]], list[tuple[str, str]]],
+    now: float,
+) -> None:
+    unmet, never = wait
+    state = states.HELD if spec.hold else states.PENDING
+    entry: Job | Array
+    if spec.array is not None:
+        entry = Array(
+            id=id, spec=spec, need=need, count=spec.array.count, rest=state, submitted=now,
+            priority=spec.priority, unmet=unmet,
+        )  # fmt: skip
+        queue.arrays[id] = entry
+    else:
+        entry = Job(
+            id=id, label=str(id), spec=spec, need=need, state=state, submitted=now,
+            priority=spec.priority, unmet=unmet,
+        )  # fmt: skip
+        queue.jobs[id] = entry
+    queue.write(entry)
+    for target, _ in unmet:
+        queue.waiters.setdefault(target, []).append(id)
+    for _, why in never:
+        settling.cannot(queue, entry, why, now)
+    queue.admit(entry, now)

@@ -1,0 +1,164 @@
+"""What people do to jobs: cancel, hold, release, requeue, signal, priority, ...
+
+Pure: each verb changes the queue's state (see `queue_state`) and answers with a
+short sentence.  A verb that does not apply changes nothing and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from cluster import states
+from cluster.local import events as ev
+from cluster.local.events import Array, Job
+
+if TYPE_CHECKING:
+    from cluster.local.queue_state import QueueState
+
+__all__ = ["VERBS", "act", "cancel_entry"]
+
+_SIGSTOP, _SIGCONT = 19, 18
+
+
+def act(queue: QueueState, event: ev.Act, label: str, now: float) -> str:
+    """Do `event.verb` to the job, array or element that `label` names."""
+    found = queue.find(label)
+    if found is None:
+        known = event.known.get(label)
+        return f"already {known.state}" if known else "no such job"
+    if isinstance(found, tuple):
+        array, position = found
+        found = queue.touch(array, position)
+        queue.admit(array, now)
+        queue.admit(found, now)
+    return VERBS[event.verb](queue, found, event.number, now)
+
+
+def cancel_entry(queue: QueueState, entry: Job | Array, why: str, now: float) -> str:
+    """Cancel a job, or all elements of an array that are not final."""
+    if isinstance(entry, Array):
+        return _cancel_array(queue, entry, why, now)
+    if entry.ending:
+        return f"already {entry.state}, its processes are being ended"
+    runs = entry.allocation is not None
+    queue.finish(entry, "cancel", why, now)
+    if runs:
+        queue.do(ev.EndProcesses(entry.id, entry.attempt, "cancel"))
+    return "cancelled"
+
+
+def _cancel_array(queue: QueueState, array: Array, why: str, now: float) -> str:
+    untouched = queue.untouched(array)
+    array.reason = why
+    if untouched:
+        array.rest = states.advance(array.rest, "cancel")
+        array.counts[states.CANCELLED] = array.counts.get(states.CANCELLED, 0) + untouched
+        array.next, array.touched = array.count, set()
+        queue.count_started(array, untouched)
+    array.unmet.clear()
+    if array.id in queue.waiting:
+        queue.waiting.remove(array.id)
+    queue.write(array)
+    for job in queue.live_elements(array):
+        cancel_entry(queue, job, why, now)
+    if array.id in queue.arrays:
+        queue.close_array(array, now)
+    return "cancelled"
+
+
+def _cancel(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
+    return cancel_entry(queue, entry, "cancelled by its owner", now)
+
+
+def _each(
+    verb: Callable[[QueueState, Job, int, float], str],
+) -> Callable[[QueueState, Job | Array, int, float], str]:
+    """Do a verb of a job to each living element of an array."""
+
+    def on_all(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
+        if isinstance(entry, Job):
+            return verb(queue, entry, number, now)
+        said = [verb(queue, job, number, now) for job in queue.live_elements(entry)]
+        return said[0] if said else "no element of it is running"
+
+    return on_all
+
+
+def _hold(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
+    return _turn(queue, entry, "hold", "held", now)
+
+
+def _release(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
+    return _turn(queue, entry, "release", "released", now)
+
+
+def _turn(queue: QueueState, entry: Job | Array, event: str, done: str, now: float) -> str:
+    state = entry.rest if isinstance(entry, Array) else entry.state
+    said = f"is {state}: nothing to {event}"
+    if (state, event) in states.TRANSITIONS:
+        state = states.advance(state, event)
+        if isinstance(entry, Array):
+            entry.rest = state
+        else:
+            entry.state = state
+        queue.write(entry)
+        queue.admit(entry, now)
+        said = done
+    if isinstance(entry, Array):
+        for job in queue.live_elements(entry):
+            _turn(queue, job, event, done, now)
+    return said
+
+
+def _priority(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
+    entry.priority = number
+    queue.write(entry)
+    queue.admit(entry, now)
+    if isinstance(entry, Array):
+        for job in queue.live_elements(entry):
+            _priority(queue, job, number, now)
+    return f"priority {number}"
+
+
+def _requeue(queue: QueueState, job: Job, number: int, now: float) -> str:
+    if job.allocation is None or job.ending:
+        return f"is {job.state}: only a running job can be queued again"
+    queue.do(ev.EndProcesses(job.id, job.attempt, "requeue"))
+    return "being ended and queued again"
+
+
+def _signal(queue: QueueState, job: Job, number: int, now: float) -> str:
+    if job.allocation is None:
+        return f"is {job.state}: only a running job can be signalled"
+    queue.do(ev.SendSignal(job.id, job.attempt, number))
+    return f"sent signal {number}"
+
+
+def _suspend(queue: QueueState, job: Job, number: int, now: float) -> str:
+    return _stop_or_go(queue, job, "suspend", _SIGSTOP, "suspended")
+
+
+def _resume(queue: QueueState, job: Job, number: int, now: float) -> str:
+    return _stop_or_go(queue, job, "resume", _SIGCONT, "resumed")
+
+
+def _stop_or_go(queue: QueueState, job: Job, event: str, signal: int, done: str) -> str:
+    if (job.state, event) not in states.TRANSITIONS:
+        return f"is {job.state}: nothing to {event}"
+    job.state = states.advance(job.state, event)
+    queue.write(job)
+    queue.do(ev.SendSignal(job.id, job.attempt, signal))
+    return done
+
+
+VERBS: dict[str, Callable[[QueueState, Job | Array, int, float], str]] = {
+    "cancel": _cancel,
+    "hold": _hold,
+    "release": _release,
+    "priority": _priority,
+    "requeue": _each(_requeue),
+    "signal": _each(_signal),
+    "suspend": _each(_suspend),
+    "resume": _each(_resume),
+}

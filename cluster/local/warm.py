@@ -1,0 +1,441 @@
+"""The program inside a warm parent: one fresh process per function job.
+
+Python and cloudpickle are loaded here once; a job is a fork of this process.
+It is run by content, in the submitter's interpreter, which may have nothing of
+ours installed: standard library only.  Each module imported here makes every
+fork dearer.  It never runs code of a user; its children do.
+
+    node --request--> here --clone(CLONE_PARENT)--> job --spawned--> node
+
+The job says "spawned" on the channel before anything else, and leaves if it
+cannot.  So when every copy of this end is closed, a request without that
+answer has not been run, and the node may give it to another warm parent.
+A request stands alone (nothing is remembered between two of them), so that
+children forked ahead could read from the same channel.
+"""
+
+from __future__ import annotations
+
+import _socket
+import gc
+import marshal
+import os
+import signal
+import sys
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import ModuleType
+    from typing import Any, NoReturn
+
+MARSHAL = 2  # every Python writes and reads it; the node's may be another than ours
+MAX_MESSAGE = 64 * 1024  # a larger request comes as a file descriptor
+PLACEHOLDER = b"-" * 64  # the token of a warm parent, replaced in place by the job's
+DRY_RUNS = 20
+FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
+REMEMBERED = 256  # children whose pid can be asked for
+
+runner: ModuleType
+channel: _socket.socket
+token_at = 0  # address of our token in the block that /proc/PID/environ shows
+spare_fds: tuple[int, ...] = ()  # what a job must not inherit
+libc: Any = None
+home_path: list[str] = []
+
+
+# ---------------------------------------------------------------- fork
+
+
+def raw_clone() -> Callable[[], int] | None:
+    """Give a fork() whose child belongs to our parent, or None where there is none.
+
+    The node then reaps jobs itself, and none of Python's at-fork handlers runs
+    (they cost as much as the fork).  The child is told its thread id where
+    glibc keeps it, as glibc's own fork does.  Wants a glibc that does not keep
+    the pid (2.25), a known processor, and a process with one thread.
+    """
+    call = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
+    if sys.platform != "linux" or call is None or sys.maxsize < 2**32:
+        return None
+    try:
+        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
+        known = tuple(int(part) for part in version.split(".")[:2])
+        threads = len(os.listdir("/proc/self/task"))
+    except (ValueError, OSError):
+        return None
+    if name != "glibc" or known < (2, 25) or threads != 1:
+        return None
+    import ctypes
+
+    tid_at = ctypes.c_void_p(0)
+    libc.prctl(40, ctypes.byref(tid_at), 0, 0, 0)  # PR_GET_TID_ADDRESS
+    if not tid_at.value:
+        return None
+    zero, tid = ctypes.c_long(0), ctypes.c_long(tid_at.value)
+    # CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT | SIGCHLD
+    flags = ctypes.c_long(0x01200000 | 0x8000 | signal.SIGCHLD)
+    last = (tid, zero) if call == 56 else (zero, tid)  # arm64 swaps tls and child_tid
+    args = (ctypes.c_long(call), flags, zero, zero, *last)
+    syscall = libc.syscall
+    syscall.restype = ctypes.c_long
+
+    def fork() -> int:
+        pid = int(syscall(*args))
+        if pid < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return pid
+
+    return fork
+
+
+def _after_fork() -> None:
+    """Do what at-fork handlers do, or should do, and somebody could notice."""
+    threading = sys.modules.get("threading")
+    set_native_id = getattr(threading and threading.main_thread(), "_set_native_id", None)
+    if set_native_id is not None:
+        set_native_id()
+    random = sys.modules.get("random")
+    if random is not None:
+        random.seed()
+
+
+# ---------------------------------------------------------------- the job
+
+
+def _job(request: tuple[Any, ...]) -> NoReturn:
+    """Become the process that `request` describes, then run its call."""
+    job, attempt, token, payload, payload_file, sys_path, result = request[:7]
+    _send(("spawned", job, attempt, os.getpid()))
+    try:
+        _become(token, *request[7:])
+        os.close(os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        if payload_file:
+            os.stat(payload_file)
+    except OSError as error:
+        what = _name(error.filename) or "a call of the system"
+        _send(("failed", job, attempt, f"{what}: {error.strerror}"))
+        os._exit(1)
+    except _Unfit as unfit:
+        _send(("failed", job, attempt, str(unfit)))
+        os._exit(1)
+    channel.detach()  # or the object would one day close a descriptor of the job
+    for fd in spare_fds:
+        os.close(fd)
+    if sys_path is not None:
+        sys.path[:] = [os.fsdecode(path) for path in sys_path]
+    sys.argv = [""]
+    gc.enable()
+    call = os.fsdecode(payload_file) if payload_file else payload
+    code = runner.run_call(call, result, job=job, attempt=attempt)
+    runner.leave(code)
+    os._exit(code)
+
+
+class _Unfit(Exception):
+    """The process cannot be made as asked; the text says why."""
+
+
+def _become(
+    token: bytes,
+    cwd: bytes,
+    umask: int,
+    set_: dict[bytes, bytes],
+    unset: tuple[bytes, ...],
+    stdout: tuple[bytes, int],
+    stderr: tuple[bytes, int],
+    cpus: tuple[int, ...],
+) -> None:
+    os.setsid()
+    if token_at:
+        import ctypes
+
+        ctypes.memmove(token_at, token.ljust(len(PLACEHOLDER), b"\0"), len(PLACEHOLDER))
+    os.umask(umask)
+    try:
+        os.chdir(cwd)
+    except OSError as error:
+        raise _Unfit(
+            f"the working directory {_name(cwd)} cannot be entered: {error.strerror}"
+        ) from None
+    if cpus:
+        try:
+            os.sched_setaffinity(0, cpus)
+        except OSError as error:
+            raise _Unfit(f"it cannot run on cores {list(cpus)}: {error.strerror}") from None
+    _open_as(1, *stdout)
+    if stderr[0] == stdout[0]:
+        os.dup2(1, 2)
+    else:
+        _open_as(2, *stderr)
+    environ = os.environb
+    for name in unset:
+        del environ[name]
+    for name in set_:  # not update(): it touches more pages, and each is copied
+        environ[name] = set_[name]
+    if b"TZ" in set_ or b"TZ" in unset:
+        time.tzset()
+
+
+def _open_as(fd: int, path: bytes, flags: int) -> None:
+    try:
+        opened = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
+    except OSError as error:
+        raise _Unfit(f"{_name(path)} cannot be opened for writing: {error.strerror}") from None
+    os.dup2(opened, fd)
+    os.close(opened)
+
+
+def _name(path: Any) -> str:
+    return os.fsencode(path).decode("utf-8", "backslashreplace") if path is not None else ""
+
+
+# ---------------------------------------------------------------- the channel
+
+
+def _send(message: tuple[Any, ...]) -> None:
+    """Tell the node; without a node there is nothing to do here."""
+    try:
+        channel.send(marshal.dumps(message, MARSHAL))
+    except OSError:
+        os._exit(1)
+
+
+def _receive() -> tuple[Any, ...] | None:
+    """Give the next message; None at the end of the channel, BlockingIOError when idle."""
+    try:
+        data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4))
+    except ConnectionError:  # the node went with answers of ours unread
+        return None
+    if not data:
+        return None
+    if ancillary:
+        fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        with open(fd, "rb", buffering=0) as file:
+            file.seek(0)
+            data = file.read()
+    message: tuple[Any, ...] = marshal.loads(data)
+    return message
+
+
+def _fork_job(fork: Callable[[], int], request: tuple[Any, ...]) -> int:
+    """Fork the job of a request; 0 when the system would not."""
+    for left in reversed(range(FORK_TRIES)):
+        try:
+            pid = fork()
+        except OSError as error:
+            if left:
+                time.sleep(FORK_PAUSE_S)
+                continue
+            reason = f"no process could be made for it: {error.strerror}"
+            _send(("failed", request[0], request[1], reason))
+            return 0
+        if not pid:
+            _job(request)
+        return pid
+    return 0
+
+
+def _serve_by_clone(clone: Callable[[], int], idle_s: float) -> None:
+    """Fork jobs for our parent until nobody wants any."""
+
+    def fork() -> int:
+        pid = clone()
+        if not pid:
+            _after_fork()
+        return pid
+
+    _set_timeout(idle_s)
+    pids: dict[int, tuple[int, int]] = {}
+    while True:
+        try:
+            message = _receive()
+        except BlockingIOError:
+            return
+        if message is None:
+            return
+        if message[0] == "who":
+            _send(("was", message[1], *pids.get(message[1], (0, 0))))
+            continue
+        pids[_fork_job(fork, message)] = message[:2]
+        if len(pids) > REMEMBERED:
+            del pids[next(iter(pids))]
+
+
+def _set_timeout(idle_s: float) -> None:
+    seconds = int(idle_s)
+    micros = int((idle_s - seconds) * 1e6)
+    timeval = seconds.to_bytes(8, sys.byteorder) + micros.to_bytes(8, sys.byteorder)
+    channel.setsockopt(_socket.SOL_SOCKET, _socket.SO_RCVTIMEO, timeval)
+
+
+def _serve_by_fork(idle_s: float) -> None:
+    """Fork jobs, reap them and report how they ended, until nobody wants any."""
+    import select
+
+    wake, waker = os.pipe()
+    os.set_blocking(wake, False)
+    os.set_blocking(waker, False)
+    signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    global spare_fds
+    spare_fds = (*spare_fds, wake, waker)
+    poll = select.poll()
+    poll.register(wake, select.POLLIN)
+    poll.register(channel.fileno(), select.POLLIN)
+    running: dict[int, tuple[int, int]] = {}
+
+    def fork() -> int:
+        pid = os.fork()
+        if not pid:
+            _after_fork()
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return pid
+
+    while True:
+        ready = poll.poll(idle_s * 1000)
+        if not ready and not running:
+            return
+        fds = {fd for fd, _ in ready}
+        if wake in fds:
+            os.read(wake, 4096)
+            _report_ends(running)
+        if channel.fileno() in fds:
+            message = _receive()
+            if message is None:
+                return
+            if message[0] != "who":
+                pid = _fork_job(fork, message)
+                if pid:
+                    running[pid] = message[:2]
+
+
+def _report_ends(running: dict[int, tuple[int, int]]) -> None:
+    while running:
+        # Told before it is reaped: if we die in between, its status is not lost with us.
+        seen = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        if seen is None:
+            return
+        number = seen.si_status
+        told = number << 8 if seen.si_code == os.CLD_EXITED else number
+        _send(("dying", seen.si_pid, told))
+        pid, status, usage = os.wait4(seen.si_pid, 0)
+        job, attempt = running.pop(pid, (0, 0))
+        times = (usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+        _send(("reaped", job, attempt, pid, status, *times))
+
+
+# ---------------------------------------------------------------- start
+
+
+def main(
+    runner_module: ModuleType, fd: int, idle_s: float, fork: str, sys_path: list[str]
+) -> NoReturn:
+    """Get ready, say so, serve.  `fork` is "os" for os.fork, else the best there is."""
+    global runner, channel, libc, token_at, spare_fds
+    runner, channel = runner_module, _socket.socket(fileno=fd)
+    os.set_inheritable(fd, False)
+    if os.getsid(0) != os.getpid():
+        os.setsid()
+    _be_the_first_victim()
+    if sys_path:
+        sys.path[:] = sys_path
+    try:
+        import cloudpickle  # noqa: F401
+    except ImportError as error:
+        where = "" if error.name == "cloudpickle" else f" ({error})"
+        text = f"cloudpickle is missing for {sys.executable}{where}: install it there"
+        _send(("broken", f"{text} (pip install cloudpickle)"))
+        os._exit(1)
+    try:
+        import ctypes
+    except ImportError:  # a Python built without it
+        clone = None
+    else:
+        libc = ctypes.PyDLL(None, use_errno=True)
+        vars(runner)["flush_c"] = lambda: libc.fflush(None)
+        libc.getenv.restype = ctypes.c_void_p
+        token_at = libc.getenv(b"CLUSTER_JOB_TOKEN") or 0
+        clone = None if fork == "os" else raw_clone()
+    _restore_environment()
+    _forget_ourselves()
+    for _ in range(DRY_RUNS):
+        _rehearse()
+    gc.collect()
+    gc.disable()
+    gc.freeze()
+    spare_fds = _open_fds()
+    _send(("ready", os.getpid(), clone is not None))
+    if clone is None:
+        _serve_by_fork(idle_s)
+    else:
+        _serve_by_clone(clone, idle_s)
+    os._exit(0)
+
+
+def _be_the_first_victim() -> None:
+    """Have the kernel end us and our jobs, when memory is short, before the node."""
+    try:
+        with open("/proc/self/oom_score_adj", "r+") as file:
+            if int(file.read()) < 500:
+                file.seek(0)
+                file.write("500")
+    except (OSError, ValueError):  # not Linux, or not allowed
+        return
+
+
+def _restore_environment() -> None:
+    """Undo what Python's start and .pth files changed: jobs get a difference to the original."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
+    except OSError:
+        pairs = [(name, b"=", value) for name, value in os.environb.items()]
+    original = {name: value for name, _, value in pairs}
+    original.pop(b"CLUSTER_JOB_TOKEN", None)
+    for name in set(os.environb) - set(original):
+        del os.environb[name]
+    for name, value in original.items():
+        if os.environb.get(name) != value:
+            os.environb[name] = value
+
+
+def _forget_ourselves() -> None:
+    """Leave `__main__` as bare as in a fresh interpreter."""
+    names = vars(sys.modules["__main__"])
+    for name in [name for name in names if not name.startswith("__")]:
+        del names[name]
+
+
+def _rehearse() -> None:
+    """Go the way of a job: caches are filled here once instead of in each fork."""
+    marshal.loads(marshal.dumps((1, b"", {b"A": b"b"}, ("x", 1)), MARSHAL))
+    os.environb[b"CLUSTER_REHEARSAL"] = b"1"
+    del os.environb[b"CLUSTER_REHEARSAL"]
+    os.close(os.open(b"/dev/null", os.O_WRONLY | os.O_CLOEXEC, 0o666))
+    os.chdir(b"/")
+    sys.path[:] = [os.fsdecode(os.fsencode(path)) for path in sys.path]
+    runner.rehearse()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.getpid()
+
+
+def _open_fds() -> tuple[int, ...]:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            found = [int(name) for name in os.listdir(folder)]
+        except OSError:
+            continue
+        return tuple(fd for fd in found if fd > 2 and _is_open(fd))
+    return (channel.fileno(),)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:  # the one that listed the folder
+        return False
+    return True

@@ -1,0 +1,332 @@
+"""The node's warm parents: one per kind of interpreter, started when first wanted.
+
+Runs inside the node's loop: it never blocks, and never runs code of a user.
+
+    start() --> queued --(ready)--> sent --"spawned"--> the node's own child
+
+A request that was sent and not answered when its warm parent is gone was never
+run (`warm.py` says why), so it goes to a new one; one that was answered is
+the node's.  That is how a job starts at most once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import marshal
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from cluster.local import warm
+from cluster.local.warm_parent import (
+    Key,
+    Parent,
+    Request,
+    encode,
+    key_of,
+    send,
+    spawn,
+    why_not_ready,
+)
+from cluster.spec import Launch
+
+__all__ = ["Usage", "WarmPool"]
+
+MAX_DEATHS = 3  # warm parents that may die over one request before it is given up
+READ_SIZE = 65536
+MAX_STRAYS = 64  # reaped children that no warm parent has recognised yet
+
+
+class Usage(NamedTuple):
+    """What a process used, named as in the result of `os.wait4`."""
+
+    ru_utime: float
+    ru_stime: float
+    ru_maxrss: int
+
+
+class UsageLike(Protocol):
+    """What both `Usage` and `resource.struct_rusage` have."""
+
+    @property
+    def ru_utime(self) -> float: ...
+    @property
+    def ru_stime(self) -> float: ...
+    @property
+    def ru_maxrss(self) -> int: ...
+
+
+class WarmPool:
+    """Starts function jobs as forks of warm parents.
+
+    Args:
+        on_spawned: (job, attempt, pid): the process exists; nothing of the
+            user has run yet.
+        on_start_failed: (job, attempt, reason): nothing of the user ran, or will.
+        on_reaped: (pid, status, usage), where the node is not the job's parent;
+            once in a while for one that the node has reaped: to be ignored.
+        watch, unwatch: have the node's loop call back when a descriptor is
+            readable or at its end.
+        idle_s: seconds without a job after which a warm parent leaves.
+    """
+
+    def __init__(
+        self,
+        *,
+        on_spawned: Callable[[int, int, int], None],
+        on_start_failed: Callable[[int, int, str], None],
+        on_reaped: Callable[[int, int, Usage], None],
+        watch: Callable[[int, Callable[[], None]], None],
+        unwatch: Callable[[int], None],
+        idle_s: float = 60.0,
+    ) -> None:
+        self._on_spawned = on_spawned
+        self._on_start_failed = on_start_failed
+        self._on_reaped = on_reaped
+        self._watch, self._unwatch = watch, unwatch
+        self._idle_s = idle_s
+        self._by_key: dict[Key, Parent] = {}
+        self._by_pid: dict[int, Parent] = {}
+        self._strays: dict[int, tuple[int, Usage]] = {}
+
+    # ------------------------------------------------------------ what the node asks
+
+    def prewarm(
+        self, python: bytes, environment: Mapping[bytes, bytes], sys_path: Sequence[bytes] = ()
+    ) -> None:
+        """Have a warm parent for this interpreter and environment; failures show at `start`."""
+        try:
+            self._parent(python, environment, tuple(sys_path))
+        except OSError:
+            return
+
+    def start(
+        self,
+        job: int,
+        attempt: int,
+        launch: Launch,
+        *,
+        environment: Mapping[bytes, bytes],
+        stdout: tuple[bytes, int],
+        stderr: tuple[bytes, int],
+        result: bytes,
+        cpus: Sequence[int] = (),
+    ) -> None:
+        """Start a function job; `on_spawned` or `on_start_failed` follows.
+
+        Args:
+            environment: complete and final.
+            stdout, stderr: path and os.open flags; equal paths share one
+                description, opened with the flags of stdout.
+            result: path of the file for the envelope.
+            cpus: cores it may use; empty leaves the affinity alone.
+        """
+        request = Request(job, attempt, launch, environment, stdout, stderr, result, tuple(cpus))
+        self._submit(request)
+
+    def withdraw(self, job: int, attempt: int) -> bool:
+        """Take a request back; True if it was not handed over and never starts."""
+        for parent in self._by_pid.values():
+            for request in parent.queued:
+                if (request.job, request.attempt) == (job, attempt):
+                    parent.queued.remove(request)
+                    return True
+        return False
+
+    def drain(self) -> None:
+        """Read everything that the warm parents and their jobs have sent so far."""
+        for parent in list(self._by_pid.values()):
+            self._read(parent)
+
+    def owns(self, pid: int) -> bool:
+        """Tell whether this child of the node is a warm parent."""
+        return pid in self._by_pid
+
+    def reaped(self, pid: int, status: int, usage: UsageLike) -> bool:
+        """Take notice that a child of the node, which is no known job, was reaped.
+
+        Returns:
+            True if it was a warm parent.
+        """
+        parent = self._by_pid.get(pid)
+        if parent is None:
+            self._ask_who(pid, status, usage)
+            return False
+        parent.status = status
+        self._read(parent)
+        self._bury(parent)
+        return True
+
+    def pids(self) -> list[int]:
+        """Give the warm parents that are alive, as far as known."""
+        return [pid for pid, parent in self._by_pid.items() if parent.status is None]
+
+    def close(self) -> None:
+        """Close the channels; the warm parents leave by themselves."""
+        for parent in self._by_pid.values():
+            self._hang_up(parent)
+        self._by_key.clear()
+        self._by_pid.clear()
+
+    # ------------------------------------------------------------ requests
+
+    def _submit(self, request: Request) -> None:
+        launch = request.launch
+        try:
+            parent = self._parent(launch.python, request.environment, launch.sys_path)
+        except OSError as error:
+            python = os.fsdecode(launch.python)
+            reason = f"the interpreter {python} cannot be started: {error.strerror}"
+            self._on_start_failed(request.job, request.attempt, reason)
+            return
+        parent.queued.append(request)
+        self._push(parent)
+
+    def _push(self, parent: Parent) -> None:
+        """Hand over what is queued, as far as the channel takes it."""
+        while parent.ready and not parent.ended and parent.queued:
+            request = parent.queued[0]
+            try:
+                send(parent.channel, encode(request, parent))
+            except BlockingIOError:
+                return  # each request is answered, and each answer calls here again
+            except OSError:
+                return  # it is dying; its end comes through the channel
+            parent.queued.popleft()
+            parent.sent[request.job, request.attempt] = request
+
+    def _ask_who(self, pid: int, status: int, usage: UsageLike) -> None:
+        """A child died that nobody knows: it may be a job that could not say so."""
+        for parent in self._by_pid.values():
+            if parent.sent and not parent.ended:
+                times = Usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
+                self._strays[pid] = status, times
+                with contextlib.suppress(OSError):  # full or dying: its end settles it
+                    parent.channel.send(marshal.dumps(("who", pid), warm.MARSHAL))
+        while len(self._strays) > MAX_STRAYS:
+            del self._strays[next(iter(self._strays))]
+
+    # ------------------------------------------------------------ what warm parents say
+
+    def _read(self, parent: Parent) -> None:
+        while not parent.ended:
+            try:
+                data = _receive(parent.channel)
+            except BlockingIOError:
+                break
+            if data:
+                self._hear(parent, marshal.loads(data))
+            else:
+                parent.ended = True
+                self._unwatch(parent.channel.fileno())
+                self._bury(parent)
+        self._push(parent)
+
+    def _hear(self, parent: Parent, message: tuple[Any, ...]) -> None:
+        kind, *rest = message
+        if kind == "spawned":
+            job, attempt, pid = rest
+            if _answer(parent, job, attempt):
+                if parent.reaps:
+                    parent.running[pid] = None
+                self._on_spawned(job, attempt, pid)
+        elif kind == "dying":
+            pid, status = rest
+            parent.running[pid] = status
+        elif kind == "failed":
+            job, attempt, reason = rest
+            _answer(parent, job, attempt)
+            self._on_start_failed(job, attempt, reason)
+        elif kind == "reaped":
+            job, attempt, pid, status, *times = rest
+            if _answer(parent, job, attempt):
+                self._on_spawned(job, attempt, pid)
+            parent.running.pop(pid, None)
+            self._on_reaped(pid, status, Usage(*times))
+        elif kind == "was":
+            pid, job, attempt = rest
+            if pid in self._strays and _answer(parent, job, attempt):
+                status, usage = self._strays.pop(pid)
+                self._on_spawned(job, attempt, pid)
+                self._on_reaped(pid, status, usage)
+        elif kind == "ready":
+            parent.ready, parent.reaps = True, not rest[1]
+            parent.log.close()
+        elif kind == "broken":
+            parent.reason = rest[0]
+
+    def _bury(self, parent: Parent) -> None:
+        """Once a warm parent is reaped and has nothing more to say, move its requests on."""
+        if not parent.ended or parent.status is None or parent.pid not in self._by_pid:
+            return
+        del self._by_pid[parent.pid]
+        if self._by_key.get(parent.key) is parent:
+            del self._by_key[parent.key]
+        reason = "" if parent.ready else why_not_ready(parent)
+        # Somebody's kill -9 says nothing about the interpreter: that is worth another try.
+        is_final = bool(reason) and not os.WIFSIGNALED(parent.status)
+        self._hang_up(parent)
+        for pid, status in parent.running.items():
+            if status is not None and not _is_child(pid):
+                self._on_reaped(pid, status, Usage(0.0, 0.0, 0))
+        for request in [*parent.sent.values(), *parent.queued]:
+            request.deaths += 1
+            if is_final or request.deaths >= MAX_DEATHS:
+                why = reason or f"its warm parents died {request.deaths} times before it began"
+                self._on_start_failed(request.job, request.attempt, why)
+            else:
+                self._submit(request)
+
+    def _hang_up(self, parent: Parent) -> None:
+        if not parent.ended:
+            parent.ended = True
+            self._unwatch(parent.channel.fileno())
+        parent.channel.close()
+        parent.log.close()
+
+    # ------------------------------------------------------------ warm parents
+
+    def _parent(
+        self, python: bytes, environment: Mapping[bytes, bytes], sys_path: tuple[bytes, ...]
+    ) -> Parent:
+        key = key_of(python, environment, sys_path)
+        parent = self._by_key.get(key)
+        if parent is None or parent.ended or parent.status is not None:
+            parent = self._by_key[key] = spawn(key, environment, sys_path, idle_s=self._idle_s)
+            self._by_pid[parent.pid] = parent
+            self._watch(parent.channel.fileno(), functools.partial(self._read, parent))
+        return parent
+
+
+def _receive(channel: socket.socket) -> bytes:
+    """Read one message; empty at the end.
+
+    A peer that dies with requests unread makes the next call fail once with
+    ECONNRESET, *before* what its jobs have said is given out: that is no end
+    yet.  Taken for one, a job whose "spawned" is still there would run twice.
+
+    Raises:
+        BlockingIOError: nothing is there now.
+    """
+    for _ in range(2):
+        try:
+            return channel.recv(READ_SIZE)
+        except ConnectionResetError:
+            continue
+    return b""
+
+
+def _is_child(pid: int) -> bool:
+    """Tell whether the node will reap this one itself, now that its parent is gone."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _answer(parent: Parent, job: int, attempt: int) -> bool:
+    """Note that a request was answered; False if it had been already."""
+    return parent.sent.pop((job, attempt), None) is not None

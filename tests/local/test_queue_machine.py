@@ -1,0 +1,197 @@
+"""Any history of the queue: nothing oversold, final stays final, the store knows all of it."""
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cluster import states
+from cluster.local import events as ev
+from cluster.local import resources
+from cluster.local.events import Job
+from cluster.local.queue_state import QueueState
+from cluster.local.store import Store
+from cluster.spec import ArraySpec, Dependency, JobSpec
+
+NAMES = resources.names()
+CAPACITY = (4, 100, 1)
+TYPES = st.sampled_from(["afterok", "afterany", "afternotok", "after"])
+
+
+class QueueMachine(RuleBasedStateMachine):
+    def __init__(self):
+        super().__init__()
+        self.folder = tempfile.TemporaryDirectory(prefix="cl-")
+        self.store = Store(Path(self.folder.name, "queue.db"), durable=False)
+        self.queue = QueueState(NAMES, CAPACITY, cpus=range(4))
+        self.now = 100.0
+        self.labels: list[str] = []
+        self.final: dict[str, str] = {}
+        self.begun: set[tuple[int, int]] = set()
+        self.processes: dict[tuple[int, int], str] = {}  # what a node would have
+        self.keys = 0
+        self.turn(ev.Attached((), ()))
+
+    def teardown(self):
+        self.store.close()
+        self.folder.cleanup()
+
+    def turn(self, event):
+        self.now += 1.0
+        begin = self.queue.next_time()
+        if begin is not None and begin <= self.now:
+            self.queue.handle(ev.Tick(), self.now)
+        self.queue.handle(event, self.now)
+        self.queue.schedule(self.now)
+        changes, effects = self.queue.take()
+        if changes:
+            self.store.commit(changes, self.now)
+        for effect in effects:
+            if isinstance(effect, ev.StartProcess):
+                attempt = (effect.job.id, effect.job.attempt)
+                assert attempt not in self.begun, "started twice"
+                self.begun.add(attempt)
+                self.processes[attempt] = effect.job.label
+            elif isinstance(effect, ev.Finished) and isinstance(effect.job, Job):
+                assert effect.job.label not in self.final, "ended twice"
+                assert states.is_final(effect.job.state)
+                self.final[effect.job.label] = effect.job.state
+        return effects
+
+    @rule(
+        cores=st.integers(1, 4),
+        memory=st.sampled_from([0, 30, 100]),
+        gpus=st.integers(0, 1),
+        priority=st.integers(-1, 1),
+        hold=st.booleans(),
+        begin=st.sampled_from([0.0, 5.0]),
+        array=st.none() | st.builds(ArraySpec, st.integers(0, 3), st.integers(1, 5),
+                                    st.integers(1, 2), st.integers(0, 2)),
+        retries=st.integers(0, 1),
+        requeue=st.booleans(),
+        unsatisfiable=st.sampled_from(["cancel", "pend", "release"]),
+        data=st.data(),
+    )  # fmt: skip
+    def submit(self, cores, memory, gpus, priority, hold, begin, array, retries, requeue,
+               unsatisfiable, data):  # fmt: skip
+        targets = data.draw(st.lists(st.sampled_from(self.labels), max_size=2)) if self.labels else []
+        dependencies = tuple(Dependency(t, data.draw(TYPES)) for t in targets)
+        spec = JobSpec(
+            name="j", cores=cores, memory_mib=memory, gpus=gpus, priority=priority, hold=hold,
+            begin=self.now + begin if begin else 0.0, array=array, retries=retries,
+            requeue=requeue, on_unsatisfiable=unsatisfiable, dependencies=dependencies, key="k",
+        )  # fmt: skip
+        known = {t: k for t in targets if not self.queue.is_live(t) and (k := self.store.known(t))}
+        self.keys += 1
+        self.turn(ev.Submit("me", str(self.keys).encode(), (spec,), known))
+        (label,) = self.store.labels(str(self.keys).encode())
+        self.labels.append(label)
+        if array:
+            self.labels += [f"{label}_{array.start + i * array.step}" for i in range(array.count)]
+
+    @precondition(lambda self: self.processes)
+    @rule(data=st.data(), status=st.sampled_from([0, 0, 3 << 8, 9]),
+          why=st.sampled_from(["", "", "walltime", "memory", "node", "start", "requeue"]))  # fmt: skip
+    def exit(self, data, status, why):
+        job, attempt = data.draw(st.sampled_from(sorted(self.processes)))
+        del self.processes[job, attempt]
+        self.turn(ev.Exited(job, attempt, status, why=why, ended=self.now, cpu_s=1.0))
+
+    @precondition(lambda self: self.labels)
+    @rule(data=st.data(), number=st.integers(-2, 2),
+          verb=st.sampled_from(["cancel", "hold", "release", "priority", "requeue", "suspend", "resume"]))  # fmt: skip
+    def act(self, data, verb, number):
+        label = data.draw(st.sampled_from(self.labels))
+        known = self.store.known(label) if not self.queue.is_live(label) else None
+        self.turn(ev.Act("me", verb, (label,), number, {label: known} if known else {}))
+
+    @precondition(lambda self: self.processes)
+    @rule(data=st.data(), back=st.booleans())
+    def block(self, data, back):
+        job, _ = data.draw(st.sampled_from(sorted(self.processes)))
+        self.turn(ev.Unblock("p", job) if back else ev.Block("p", job))
+
+    @rule()
+    def tick(self):
+        self.turn(ev.Tick())
+
+    @rule(lost=st.booleans())
+    def restart(self, lost):
+        """The server is killed; the node has all it was told, or lost the last order."""
+        before = self.queue
+        known = dict(self.processes)
+        if lost and known:
+            last = max(known)
+            del known[last], self.processes[last]
+            self.begun.discard(last)
+        self.queue = QueueState(NAMES, CAPACITY, cpus=range(4), next_id=before.next_id)
+        jobs, arrays = self.store.unfinished()
+        for record in (*jobs, *arrays):
+            record.need = resources.need(NAMES, cores=record.spec.cores,
+                                         memory_mib=record.spec.memory_mib, gpus=record.spec.gpus)  # fmt: skip
+        self.queue.restore(jobs, arrays, self.now)
+        self.compare(before)
+        running = tuple((job, attempt, 1) for job, attempt in known)
+        self.turn(ev.Attached(running, ()))
+
+    def compare(self, before):
+        plain = {id: comparable(job) for id, job in self.queue.jobs.items()}
+        assert plain == {id: comparable(job) for id, job in before.jobs.items()}
+        arrays = {id: comparable(array) for id, array in self.queue.arrays.items()}
+        assert arrays == {id: comparable(array) for id, array in before.arrays.items()}
+        assert set(self.queue.waiting) == {i for i in before.waiting if i > 0}
+
+    @invariant()
+    def nothing_is_oversold(self):
+        held = [0, 0, 0]
+        for job in self.queue.jobs.values():
+            if job.allocation is not None and not job.lent:
+                held = [a + b for a, b in zip(held, job.allocation.held, strict=True)]
+        assert all(a <= b for a, b in zip(held, CAPACITY, strict=True))
+
+    @invariant()
+    def what_has_a_process_holds_its_cores(self):
+        holders = {(j.id, j.attempt) for j in self.queue.jobs.values() if j.allocation is not None}
+        assert holders == set(self.processes)
+
+    @invariant()
+    def arrays_keep_their_limit(self):
+        for array in self.queue.arrays.values():
+            running = sum(j.allocation is not None for j in self.queue.live_elements(array))
+            assert running == array.running
+            limit = array.spec.array.max_running
+            assert not limit or running <= limit
+
+    @invariant()
+    def final_jobs_stay_final(self):
+        for label, state in self.final.items():
+            assert not self.queue.is_live(label) or self.queue.find(label) is None
+            assert self.store.known(label).state == state
+
+    @invariant()
+    def nothing_that_could_wait_for_cores_is_forgotten(self):
+        for job in self.queue.jobs.values():
+            free_to_go = job.state == states.PENDING and not job.unmet and job.spec.begin <= self.now
+            parked = job.id in self.queue.parked.get(job.array, ())
+            due = any(id == job.id for _, id in self.queue.begins)
+            assert not free_to_go or job.id in self.queue.waiting or parked or due
+
+
+def comparable(record):
+    """What must survive a restart: all but the views of the moment."""
+    fields = {f: getattr(record, f) for f in record.__struct_fields__}
+    for transient in ("spec", "pid", "stdout", "stderr", "allocation"):
+        fields.pop(transient, None)
+    return fields | {"holds": getattr(record, "allocation", None) is not None}
+
+
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(
+    max_examples=40,
+    stateful_step_count=40,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
