@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
 from cluster import queue
@@ -54,6 +53,8 @@ def _in_order(jobs: Sequence[Job]) -> Sequence[Job]:
     waits = {job: [other for _, other in job._after if other in here] for job in here}
     if not any(waits.values()):
         return list(here)
+    from graphlib import CycleError, TopologicalSorter
+
     try:
         return list(TopologicalSorter(waits).static_order())
     except CycleError as error:

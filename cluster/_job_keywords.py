@@ -66,3 +66,27 @@ def _check(mine: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     if not wrong:
         problems.add(str(whole))
     return right
+
+
+def working_directory(given: Mapping[str, Any]) -> bytes:
+    """Give the absolute directory that a job starts in.
+
+    Raises:
+        OptionsError: it is not said, and the current one was deleted.
+    """
+    try:
+        here = os.getcwdb()
+    except FileNotFoundError:
+        if os.path.isabs(given.get("dir") or ""):
+            here = b"/"
+        else:
+            raise OptionsError(
+                "the current directory was deleted. Change to another, or give dir=."
+            ) from None
+    # Not shortened: what `..` means behind a link, only the file system knows.
+    return os.path.join(here, os.fsencode(given["dir"])) if given.get("dir") else here
+
+
+def below(cwd: bytes, path: str | None) -> bytes:
+    """Give the absolute path of a file that was named from `cwd`; empty if none was."""
+    return os.path.join(cwd, os.fsencode(path)) if path else b""

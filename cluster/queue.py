@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import config_file, logme, schedulers
+from cluster import config_file, schedulers
 from cluster._waiting import Waiting, flatten, id_of, wait_for
 from cluster.errors import QueueError, UnknownJob, WaitTimeout
 from cluster.schedulers.base import JobInfo, Resources, Scheduler
@@ -69,6 +69,8 @@ def get_cluster_environment() -> str:
 
 def _mention_schedulers() -> None:
     from shutil import which
+
+    from cluster import logme
 
     for qtype, program in _CLIENTS.items():
         if which(program):
@@ -260,6 +262,8 @@ class Queue:
         try:
             self._read()
         except QueueError as error:
+            from cluster import logme
+
             self.stale = True
             logme.log(f"the queue could not be read: {error}", "warn")
         return self

@@ -2,7 +2,8 @@
 
 A node outlives servers: it is looked for first, and started only if nobody
 answers at its socket.  Orders given while there is none are not kept: what a
-node must know follows from the queue's state when it attaches.
+node must know follows from the queue's state when it attaches.  What an earlier
+node left when it died is found by `recover`, and reported here like the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import msgspec
 
 from cluster.errors import ServerUnavailable
 from cluster.local import events as ev
-from cluster.local import requests, wire
+from cluster.local import recover, requests, wire
 from cluster.local.connections import Connection
 from cluster.local.events import Job
 from cluster.local.lifecycle import Starting, begin_daemon, socket_path
@@ -41,6 +42,8 @@ class NodeLink:
         self._envs: set[str] = set()
         self._failures = 0
         self._retry_at = 0.0
+        self._survivors: recover.Survivors | None = None
+        self._survivor_fds: set[int] = set()
 
     def connect(self) -> bool:
         """Reach the node, or begin to start one; tells whether it was reached."""
@@ -74,10 +77,10 @@ class NodeLink:
         server.selector.register(self._starting.fileno(), 1, "node")
 
     def on_ready(self) -> None:
-        """The node that is being started said how it went."""
+        """The node that is being started, or a survivor of an earlier one, has news."""
+        if self._starting is None:
+            return  # `flush` looks after the survivors
         starting, self._starting = self._starting, None
-        if starting is None:
-            return
         self._server.selector.unregister(starting.fileno())
         try:
             starting.finish(5.0)
@@ -96,7 +99,9 @@ class NodeLink:
 
     def timeout(self) -> float:
         """Seconds until it wants a turn."""
-        return self._retry_at - time.monotonic() if self._retry_at else 60.0
+        wait_s = self._retry_at - time.monotonic() if self._retry_at else 60.0
+        survivors_s = self._survivors.timeout_s() if self._survivors else None
+        return wait_s if survivors_s is None else min(wait_s, survivors_s)
 
     def handle(self, messages: Iterable[Any]) -> None:
         """Take the node's reports; notice when it is gone."""
@@ -119,8 +124,39 @@ class NodeLink:
         if message.protocol != wire.NODE_PROTOCOL:
             return  # it drains: nothing starts on it, and it leaves by itself
         self._failures = 0
-        self._server.event(ev.Attached(message.running, message.exited, self._server.rebooted))
+        left = recover.examine(self._server.state_dir, living_node=message.pid)
+        running = [(*finding.key, 0) for finding in left]
+        self._server.event(
+            ev.Attached((*message.running, *running), message.exited, self._server.rebooted)
+        )
         self._server.rebooted = False
+        self._forget_survivors()
+        if left:
+            self._survivors = recover.Survivors(self._server.state_dir, left)
+
+    def look_after_survivors(self) -> None:
+        """Report those jobs of an earlier node that have ended."""
+        if self._survivors is None:
+            return
+        for exited in self._survivors.turn():
+            self._exited(exited)
+        self._watch(set(self._survivors.fds()))
+        if not self._survivors.keys:
+            self._forget_survivors()
+
+    def _watch(self, fds: set[int]) -> None:
+        selector = self._server.selector
+        for fd in self._survivor_fds - fds:
+            selector.unregister(fd)
+        for fd in fds - self._survivor_fds:
+            selector.register(fd, 1, "survivor")
+        self._survivor_fds = fds
+
+    def _forget_survivors(self) -> None:
+        self._watch(set())
+        if self._survivors is not None:
+            self._survivors.close()
+            self._survivors = None
 
     def _exited(self, message: wire.Exited) -> None:
         from cluster.local.server import result_header
@@ -179,8 +215,17 @@ class NodeLink:
 
     def send(self, order: Any) -> None:
         """Give an order with the end of the turn; without a node it is dropped."""
+        if self._survivors is not None and isinstance(order, wire.End | wire.Signal):
+            self._to_survivor(self._survivors, order)
         if self.connection is not None:
             self.connection.out.append(order)
+
+    def _to_survivor(self, survivors: recover.Survivors, order: wire.End | wire.Signal) -> None:
+        key = order.job, order.attempt
+        if isinstance(order, wire.End):
+            survivors.end(key, order.why, grace_s=order.grace_s)
+        else:
+            survivors.signal(key, order.number)
 
     def flush(self) -> None:
         """Send the turn's orders; come back to what failed."""
@@ -188,12 +233,12 @@ class NodeLink:
             self.connection.flush()
             if self.connection.closed:
                 self._lost()
-        elif self._retry_at and time.monotonic() >= self._retry_at:
-            if self.connect():
-                self.greet()
+        elif self._retry_at and time.monotonic() >= self._retry_at and self.connect():
+            self.greet()
 
     def close(self, *, leave: bool) -> None:
         """Go; with `leave`, the node goes too once nothing runs."""
+        self._forget_survivors()
         if self.connection is not None:
             if leave:
                 self.send(wire.Leave())

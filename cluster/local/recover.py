@@ -209,9 +209,10 @@ class Survivors:
     def fds(self) -> list[int]:
         """Give pidfds; one can be read when the first process of a job ended.
 
-        After a turn ask again: those of reported jobs are closed.
+        After a turn ask again: those of reported jobs are closed, and a job that
+        is being ended is looked at every `timeout_s`, or its fd would never rest.
         """
-        return [job.fd for job in self._jobs.values() if job.fd >= 0]
+        return [job.fd for job in self._jobs.values() if job.fd >= 0 and not job.kill_at]
 
     def timeout_s(self) -> float | None:
         """Tell how soon `turn` must be called even if no descriptor is ready; None: never."""
@@ -289,8 +290,9 @@ class Survivors:
 
     def close(self) -> None:
         """Watch no more; the jobs go on."""
-        for fd in self.fds():
-            os.close(fd)
+        for job in self._jobs.values():
+            if job.fd >= 0:
+                os.close(job.fd)
         self._jobs.clear()
 
 

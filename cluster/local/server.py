@@ -217,6 +217,7 @@ class Server:
             self.now = time.time()
             for key, mask in ready:
                 self._on_ready(key, mask)
+            self.node.look_after_survivors()
             self._turn()
             if not self.election.still_ours():
                 _log("the lock was removed: leaving, another server may be elected")

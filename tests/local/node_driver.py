@@ -48,13 +48,14 @@ class NodeProcess:
     def __init__(self, state_dir: Path, *, env: dict[str, str] | None = None, **settings: Any):
         self.state_dir = str(state_dir)
         tether_fd = settings.pop("tether_fd", None)
+        code = settings.pop("code", _MAIN)
         given = {"settings": {"alone": True, "memory_interval_s": 0.05, **settings}}
         if tether_fd is not None:
             given["tether_fd"] = tether_fd
         self.log = Path(state_dir, "node.log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-c", _MAIN, self.state_dir, json.dumps(given)],
+                [sys.executable, "-c", code, self.state_dir, json.dumps(given)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -717,6 +717,33 @@ def test_a_server_that_does_not_read_stops_nothing(node: NodeProcess) -> None:
     assert sizes == {wire.INLINE_LIMIT}
 
 
+MISSING_ITS_SERVER = """
+import sys
+from cluster.local import node
+node.SERVER_GRACE_S = 0.02
+called = sys.argv[1] + "/called"
+node.Node(sys.argv[1], start_server=lambda: open(called, "a").write("x")).run()
+"""
+
+
+@pytest.mark.parametrize(("leaves", "makes_one"), [(False, True), (True, False)])
+def test_a_node_with_jobs_makes_a_server_when_its_own_vanished(
+    state_dir: Path, leaves: bool, makes_one: bool
+) -> None:
+    with node_in(state_dir, code=MISSING_ITS_SERVER) as node:
+        server = node.attach()
+        server.start(1, "sleep", "0.3")
+        server.started(1)
+        server.send(*([wire.Leave()] if leaves else []))
+        server.close()
+
+        until(lambda: not running_with(node.state_dir, 1))
+        again = node.attach(epoch=2)
+
+        assert again.exited(1).status == 0
+        assert (state_dir / "called").exists() == makes_one
+
+
 def test_leave_waits_for_jobs_and_acks_and_then_cleans_up(
     node: NodeProcess, tmp_path: Path
 ) -> None:
