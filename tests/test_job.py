@@ -558,16 +558,30 @@ def test_outputs_are_deleted_only_when_asked_and_read_before(
 ) -> None:
     out = tmp_path / "out"
     out.write_text("kept")
-    job = submit("ls", outfile=out, errfile="/dev/null")
+    job = submit("ls", outfile=out)
     fake.end("1")
-    fake.contents["1"] = Content(Output(), Output(file=os.fsencode(out)), Output(file=b"/dev/null"))
+    fake.contents["1"] = Content(stdout=Output(file=os.fsencode(out)))
 
     job.clean()
     there = out.exists()
     job.clean(delete_outputs=True)
 
     assert (there, out.exists(), job.get_stdout()) == (True, False, "kept")
-    assert Path("/dev/null").exists()
+
+
+def test_a_device_or_pipe_that_the_user_named_is_never_deleted(
+    fake: FakeScheduler, tmp_path: Path
+) -> None:
+    # A pipe of our own: were this to fail with /dev/null, root would lose it.
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    job = submit("ls", outfile=pipe)
+    fake.end("1")
+    fake.contents["1"] = Content(stdout=Output(file=os.fsencode(pipe)))
+
+    job.clean(delete_outputs=True)
+
+    assert pipe.exists()
 
 
 def test_clean_dir_deletes_only_names_that_jobs_have(tmp_path: Path) -> None:

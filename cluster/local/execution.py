@@ -420,6 +420,8 @@ class Execution:
         slot = self._journal.acked(key)
         if slot is None:
             return
+        if finished is None:
+            memory_limit.remove_group(f"cluster-{self._ending.token(key)}")
         if finished is None or finished.is_shared:  # an earlier node's, or still written to
             self._slots.retire(slot)
         else:

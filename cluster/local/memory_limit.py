@@ -119,6 +119,14 @@ def make_group(name: str, limit_mib: int) -> Group | None:
         return None
 
 
+def remove_group(name: str) -> None:
+    """Remove the cgroup that a node which died left behind, if there is one."""
+    found, _ = _find_parent(os.environ.get(OFF, ""))
+    if found is not None:
+        with contextlib.suppress(OSError):
+            (found[0] / name).rmdir()
+
+
 def memory_enforcement() -> tuple[str, str]:
     """Tell how limits are enforced here and why.
 

@@ -316,11 +316,12 @@ class Store:
         ).fetchall()
         self._db.executemany("DELETE FROM content WHERE id=?", [(row[0],) for row in old])
         gone = run(
-            "SELECT id, array, state, data FROM job WHERE ended>0 AND ended<? AND NOT open LIMIT ?",
+            "SELECT id, kind, state, data FROM job WHERE ended>0 AND ended<? AND NOT open LIMIT ?",
             (records_before, limit),
         ).fetchall()
         self._db.executemany(
-            "INSERT OR REPLACE INTO final VALUES (?,?,NULL)", [(r[0], r[2]) for r in gone]
+            "INSERT OR REPLACE INTO final VALUES (?,?,?)",
+            [(id, state, _exitcode(kind, data)) for id, kind, state, data in gone],
         )
         for table in ("job", "request", "content"):
             self._db.executemany(f"DELETE FROM {table} WHERE id=?", [(r[0],) for r in gone])
@@ -334,6 +335,10 @@ class Store:
         """Give the size of the store in bytes, its WAL included."""
         wal = self.path.with_name(self.path.name + "-wal")
         return sum(p.stat().st_size for p in (self.path, wal) if p.exists())
+
+
+def _exitcode(kind: int, data: bytes) -> int | None:
+    return None if kind == _ARRAY else _decode_job(data).exitcode
 
 
 def _number(label: str) -> int:

@@ -29,7 +29,9 @@ def run() -> Iterator[Run]:
 
     yield run
     for process in started:
-        if process.poll() is None:
+        for each in processes.trees([process.pid]):  # those in a session of their own, too
+            os.kill(each.pid, signal.SIGKILL)
+        if process.poll() is None:  # a daemon is in no tree
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 

@@ -13,7 +13,8 @@ import msgspec
 import pytest
 from node_driver import NodeProcess, Server, node_in, running_with, until
 
-from cluster.local import journal, processes, recover, wire
+from cluster.local import journal, lifecycle, memory_limit, processes, recover, wire
+from cluster.local.memory_limit import memory_enforcement
 from cluster.local.recover import Finding, Survivors, examine
 
 pytestmark = pytest.mark.slow
@@ -220,6 +221,25 @@ def test_the_next_node_keeps_slots_until_the_ack_and_its_own_jobs_are_not_findin
         later.ack(1, 2)
         until(lambda: examine(node.state_dir, living_node=successor.pid) == [])
         until(lambda: journal.read(node.state_dir) == [])
+
+
+@pytest.mark.skipif(memory_enforcement()[0] == "watching", reason="no cgroup can be made here")
+def test_the_cgroup_of_a_dead_node_is_removed_with_the_ack(node: NodeProcess) -> None:
+    server = node.attach()
+    server.start(1, "/bin/sh", "-c", "exec sleep 300", memory_mib=100)
+    pid = server.started(1).pid
+    until(lambda: b"cluster-" in Path(f"/proc/{pid}/cgroup").read_bytes())
+    (parent, _), _ = memory_limit._find_parent("")
+    [group] = parent.glob(f"cluster-{lifecycle.token(node.state_dir)}.*")
+    node.kill()
+    kill(pid)
+    with node_in(Path(node.state_dir)) as successor:
+        later = successor.attach(epoch=2)
+        later.attached()
+
+        later.ack(1)
+
+        until(lambda: not group.exists())
 
 
 def envelope(status: int, body: bytes, *, job: int = 1, cut: int = 0) -> bytes:
