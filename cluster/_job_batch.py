@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cluster import queue
 from cluster.errors import OptionsError
-from cluster.request import Problems
+from cluster.request import Problems, check_main_is_there
 
 if TYPE_CHECKING:
     from cluster.job import Job
@@ -22,6 +22,7 @@ def submit_all(jobs: Sequence[Job], max_queue_len: int | None) -> None:
     Raises:
         OptionsError: every mistake of every job; nothing was queued.
     """
+    check_main_is_there()
     for job in jobs:
         if job.id is not None:
             raise OptionsError(f"job {job.id} was submitted already. Use its resubmit().")

@@ -30,6 +30,8 @@ _RANGE = re.compile(r"(\d+)(?:-(\d+)(?::(\d+))?)?\Z")
 _BEGIN = "a datetime, a timedelta from now, 'HH:MM', ISO text, or 'now+2h'"
 _ARRAY = "'1-100', '1-9:2', '1,3,5', each with '%N' for at most N at once, a range, or ints"
 MAX_ARRAY = 10_000_000  # more indices than this is a slip of the keyboard
+MAX_INT = 2**31 - 1  # of anything counted, MiB too: 2 PiB; schedulers hold no more in an int
+_KEYWORDS_OF_THEIR_OWN = ("cores", "memory_mib", "gpus")
 
 
 class Indices(tuple[int, ...]):
@@ -47,14 +49,27 @@ class Indices(tuple[int, ...]):
 
 
 def _int(value: Any) -> int:
-    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]+\s*", value):
-        return int(value)
+    if isinstance(value, str) and re.fullmatch(r"\s*[+-]?[0-9]{1,99}\s*", value):
+        return _bounded(int(value))
     try:
         if isinstance(value, bool):
             raise TypeError
-        return as_index(value)
+        return _bounded(as_index(value))
     except TypeError:
         raise ValueError(f"{value!r} is not a whole number") from None
+
+
+def _bounded(number: int) -> int:
+    if abs(number) > MAX_INT:
+        raise ValueError(f"{number} is too large; {MAX_INT} is the most")
+    return number
+
+
+def _memory(value: Any) -> int:
+    mib = parse_memory(value)
+    if mib > MAX_INT:
+        raise ValueError(f"memory {value!r} is too large; {MAX_INT} MiB is the most")
+    return mib
 
 
 def _count(value: Any, least: int = 1) -> int:
@@ -232,6 +247,9 @@ def _resources(value: Any) -> dict[str, int]:
     for name, amount in _pairs(value, _split_names).items():
         if not re.fullmatch(r"[A-Za-z_][\w.\-]*", _text(name)):
             raise ValueError(f"{name!r} cannot be the name of a resource")
+        if name in _KEYWORDS_OF_THEIR_OWN:
+            keyword = "mem" if name == "memory_mib" else name
+            raise ValueError(f"{name!r} has a keyword of its own; write {keyword}={amount}")
         found[_text(name)] = _count(amount, 0)
     return found
 
@@ -346,7 +364,10 @@ def parse_array(value: Any) -> ArraySpec | Indices:
     if isinstance(value, str):
         text, percent, limit = value.strip().partition("%")
         most = _count(limit) if percent else 0
-        indices = [index for piece in text.split(",") for index in _range(piece.strip(), value)]
+        ranges = [_range(piece.strip(), value) for piece in text.split(",")]
+        if len(ranges) == 1:
+            return _spec(ranges[0], most)
+        indices = [index for some in ranges for index in some]
     elif isinstance(value, Iterable) and not isinstance(value, bytes | Mapping):
         indices = [_count(item, 0) for item in value]
     else:
@@ -365,7 +386,11 @@ def _range(piece: str, whole: str) -> range:
         raise ValueError(f"{piece!r} runs backwards or nowhere; write first-last:step")
     if (last - first) // step >= MAX_ARRAY:
         raise ValueError(f"{piece!r} has more than {MAX_ARRAY} indices")
-    return range(first, last + 1, step)
+    return range(first, _bounded(last) + 1, step)
+
+
+def _spec(indices: range, most: int) -> ArraySpec:
+    return ArraySpec(indices[0], len(indices), indices.step if len(indices) > 1 else 1, most)
 
 
 def _compact(indices: list[int], most: int) -> ArraySpec | Indices:
@@ -393,7 +418,7 @@ READERS: dict[str, Reader] = {
             "bool": _bool,
             "umask": _umask,
             "gpus": _gpus,
-            "memory": lambda value: _positive(parse_memory(value)),
+            "memory": lambda value: _positive(_memory(value)),
             "limit": lambda value: _positive(parse_seconds(value)),
             "time": parse_seconds,
             "signal": _signal,

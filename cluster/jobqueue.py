@@ -91,6 +91,7 @@ class JobQueue:
             PayloadError: the function or an argument cannot be pickled.
             Unsatisfiable: more cores than the queue has.
         """
+        request.check_main_is_there()
         program = request.read_program(function, args, kwargs)
         if not isinstance(program, Call):
             raise OptionsError(f"{function!r} is no function. For a command, add cluster.run.cmd.")

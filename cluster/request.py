@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Problems",
+    "check_main_is_there",
     "default_name",
     "learned_key",
     "name_problems",
@@ -80,6 +82,8 @@ def read_program(
     Raises:
         OptionsError: it is neither, or it is empty, or an argument has a NUL.
     """
+    if kwargs is not None and not isinstance(kwargs, Mapping):
+        raise OptionsError(f"kwargs {kwargs!r} is no mapping of names to values.")
     if callable(command):
         positional = () if args is None else args if isinstance(args, tuple) else (args,)
         return Call(command, positional, dict(kwargs or {}))
@@ -214,6 +218,10 @@ def split_jobs(value: Any, kind: str = "afterok") -> tuple[list[Any], list[tuple
     jobs: list[tuple[str, Any]] = []
     if value is None:
         return plain, jobs
+    if isinstance(value, list | tuple | set | frozenset) and None in value:
+        raise OptionsError(
+            "None stands among the dependencies. Leave it out, or give the job that is meant."
+        )
     if isinstance(value, Mapping):
         pieces = [split_jobs(item, str(key)) for key, item in value.items()]
     elif isinstance(value, tuple) and len(value) == 2 and value[0] in DEPENDENCY_TYPES:
@@ -235,6 +243,20 @@ def _check_type(kind: str) -> None:
     if kind not in DEPENDENCY_TYPES:
         raise OptionsError(
             f"{kind!r} is no type of dependency. There are: {', '.join(DEPENDENCY_TYPES)}."
+        )
+
+
+def check_main_is_there() -> None:
+    """Refuse to submit while a process of a pool only reads the script that started it.
+
+    Raises:
+        OptionsError: the same line would submit again in every such process.
+    """
+    processes = sys.modules.get("multiprocessing.process")
+    if processes and getattr(processes.current_process(), "_inheriting", False):
+        raise OptionsError(
+            "this process of a pool is still reading the script that started it, and would submit "
+            "its jobs again. Put what submits below: if __name__ == '__main__':"
         )
 
 

@@ -256,6 +256,7 @@ def _outcome(source: Bytes | str) -> tuple[int, str, list[Bytes], int]:
     """Make the call: status, reason, body, exit code."""
     try:
         function, args, kwargs = load_call(source)
+        _stand_in_for_main(function)
         value = function(*args, **kwargs)
     except Refused as refusal:
         _say(str(refusal))
@@ -279,6 +280,28 @@ def _outcome(source: Bytes | str) -> tuple[int, str, list[Bytes], int]:
         )
         _say(reason)
         return UNPICKLABLE, reason, [], 1
+
+
+def _stand_in_for_main(function: Any) -> None:
+    """Give this `__main__` what the submitter's script had in its own, as far as it came along.
+
+    A pool of processes sends functions and classes by name, and those of a
+    script are looked for there.  `__file__` too: a spawned process reads the script.
+    """
+    main = vars(sys.modules["__main__"])
+    inner = getattr(function, "func", function)  # functools.partial
+    inner = getattr(inner, "__func__", inner)  # a method
+    names = getattr(inner, "__globals__", {})
+    if names.get("__name__") == "__main__":
+        main.update((name, names[name]) for name in names if name[:2] != "__")
+        main.update((name, names[name]) for name in ("__file__",) if name in names)
+    # cloudpickle keeps the classes it made; if it calls them otherwise one day, we do without
+    by_value = sys.modules.get("cloudpickle.cloudpickle")
+    classes = getattr(by_value, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
+    for made in (inner, *classes.values()):
+        name = getattr(made, "__qualname__", ".")
+        if getattr(made, "__module__", None) == "__main__" and "." not in name:
+            main[name] = made
 
 
 def _pickled(value: Any) -> list[Bytes]:

@@ -20,7 +20,13 @@ from typing import Any
 import msgspec
 
 from cluster import errors
-from cluster.errors import ClusterError, QueueError, ServerUnavailable, WaitTimeout
+from cluster.errors import (
+    ClusterError,
+    QueueError,
+    ServerTimeout,
+    ServerUnavailable,
+    WaitTimeout,
+)
 from cluster.local import lifecycle, wire
 from cluster.local.connection import Connection, connect, knock, no_answer
 from cluster.local.environment import environment
@@ -70,6 +76,7 @@ class Client:
         self.request_timeout_s = request_timeout_s
         self._settings = dict(settings or {})
         self._job = _own_job(self.state_dir)
+        self._lends = False  # perhaps: the server was told that our job waits
         self._connection: Connection | None = None
         self._watchers: list[_Watcher] = []
         self._watches: dict[int, _Watcher] = {}  # by seq, until the server answered
@@ -216,6 +223,7 @@ class Client:
                 self._ask(lambda seq, _: self._watch(seq, watcher), None)
             while watcher.pending or watcher.arrived:
                 while watcher.arrived:
+                    self._take_back()
                     yield self._complete(watcher.arrived.popleft(), watcher)
                 if watcher.error is not None:
                     raise watcher.error
@@ -234,6 +242,7 @@ class Client:
             raise
         finally:
             self._watchers.remove(watcher)
+            self._take_back()
             if watcher.pending and threading.get_ident() == self._thread:
                 self._unwatch()
 
@@ -243,8 +252,8 @@ class Client:
 
     def _complete(self, ended: wire.Ended, watcher: _Watcher) -> wire.Ended:
         # It may have been sent for another wait, which wanted no content.
-        lacks = watcher.content and ended.content is None and not ended.info.counts
-        if lacks and len(self._watchers) > 1:
+        # Or there was too much for us to read already.
+        if watcher.content and ended.content is None and not ended.info.counts:
             return wire.Ended(ended.info, self.fetch(ended.info.id))
         return ended
 
@@ -264,19 +273,17 @@ class Client:
             self._drop()  # the next round connects again and watches what is missing
 
     def _receive_lending(self, watcher: _Watcher, deadline: float | None) -> None:
+        self._lends = True
         self._ask(lambda seq, _: wire.Block(seq), None)
-        connection = self._connection
-        try:
-            if connection is not None and not watcher.arrived:
-                self._take(connection.next(deadline))
-        except KeyboardInterrupt:
-            self._hang_up()
-            raise
-        finally:
-            # A server that went away forgot the loan; else wait until the cores are ours.
-            if connection is not None and self._connection is connection:
-                with suppress(ConnectionError, ServerUnavailable):
-                    self._ask(lambda seq, _: wire.Unblock(seq), None, again=False, patient=True)
+        if self._connection is not None and not watcher.arrived:
+            self._take(self._connection.next(deadline))
+
+    def _take_back(self) -> None:
+        """Wait until our job's cores are its own again; a server's successor lends them on."""
+        if self._lends and threading.get_ident() == self._thread:
+            with suppress(ServerUnavailable, ServerTimeout):
+                self._ask(lambda seq, _: wire.Unblock(seq), None, patient=True)
+            self._lends = False
 
     def _hang_up(self) -> None:
         """Take leave without waiting for an answer; the next request connects again."""
@@ -284,8 +291,9 @@ class Client:
             if self._connection is not None:
                 deadline = time.monotonic() + FAREWELL_S
                 self._connection.send(wire.Unwatch(self._next_seq()), deadline)
-                if self._job:
+                if self._lends:
                     self._connection.send(wire.Unblock(self._next_seq()), deadline)
+        self._lends = False
         self._drop()
 
     def _unwatch(self) -> None:
@@ -446,7 +454,7 @@ def get_client(state_dir: str | os.PathLike[str] | None = None) -> Client:
 def _after_fork() -> None:
     # The child's copies are closed, so that the server sees when the parent leaves.
     for client in list(_clients):
-        client._thread = threading.get_ident()
+        client._thread, client._lends = threading.get_ident(), False
         client._drop()
 
 

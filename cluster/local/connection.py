@@ -26,6 +26,7 @@ __all__ = ["Connection", "connect", "knock"]
 
 VERSION = f"protocol {wire.PROTOCOL}"
 CHUNK = 1 << 16
+FOREVER_S = 1e9  # 31 years, infinity too: the kernel's clocks cannot count much further
 PAUSE_S = 0.002  # between two knocks while somebody else starts the server; doubled up to
 LONGEST_PAUSE_S = 0.1
 # A client that was stopped while it started the server must not hold up the others.
@@ -85,7 +86,7 @@ class Connection:
     def _limit(self, deadline: float | None) -> None:
         # 1 us, not 0: 0 would make the socket non-blocking, with another error
         left = None if deadline is None else max(1e-6, deadline - time.monotonic())
-        self._socket.settimeout(left)
+        self._socket.settimeout(left if left is None or left < FOREVER_S else None)
 
     def close(self) -> None:
         """Close it; in a forked child this does not disturb the parent's."""

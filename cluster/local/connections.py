@@ -1,7 +1,8 @@
 """Non-blocking connections of the server: bytes to messages, messages to bytes.
 
 It decides nothing: whoever owns a connection reads its messages and puts new
-ones into `out`; one frame leaves per turn of the loop.
+ones into `out`; they leave with the end of the turn.  Who does not read what was
+sent is not listened to, and is not sent outputs, until it has caught up.
 """
 
 from __future__ import annotations
@@ -10,12 +11,13 @@ import selectors
 import socket
 from typing import Any
 
-from cluster.errors import ProtocolError
+from cluster.errors import ProtocolError, QueueError
 from cluster.local import wire
 
 __all__ = ["Connection"]
 
 _CHUNK = 1 << 18
+FULL_BYTES = 8 << 20  # not read by the other side: more than it can miss by being slow
 
 
 class Connection:
@@ -41,8 +43,9 @@ class Connection:
         self.watches: dict[int, bool] = {}  # raw id -> with content?
         self._reader = wire.Reader(kind)
         self._pending = bytearray()
+        self._promised = 0  # bytes of outputs in `out`
         self._selector = selector
-        self._waits_to_write = False
+        self._events = selectors.EVENT_READ
         selector.register(sock, selectors.EVENT_READ, self)
 
     def receive(self) -> list[Any]:
@@ -65,11 +68,26 @@ class Connection:
             return []
         return list(self._reader.feed(data))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the other side has much to read already."""
+        return len(self._pending) + self._promised > FULL_BYTES
+
+    def tell(self, info: wire.JobInfo, content: wire.Content | None) -> None:
+        """Say that a job ended; without what it wrote if too much waits already.
+
+        The client asks for it then, when it comes to it.
+        """
+        if content is not None:
+            parts = (content.result, content.stdout, content.stderr)
+            self._promised += sum(len(part.data) for part in parts)
+        self.out.append(wire.Ended(info, None if self.is_full else content))
+
     def flush(self) -> None:
         """Send what is waiting, as much as the other side takes now."""
         if self.out and not self.closed:
             self._pending += wire.frame(self.out)
-        self.out = []
+        self.out, self._promised = [], 0
         if not self._pending or self.closed:
             return
         try:
@@ -80,14 +98,11 @@ class Connection:
             self.closed = True
             return
         del self._pending[:sent]
-        self._watch_writable(bool(self._pending))
-
-    def _watch_writable(self, wanted: bool) -> None:
-        if wanted == self._waits_to_write:
-            return
-        self._waits_to_write = wanted
-        events = selectors.EVENT_READ | (selectors.EVENT_WRITE if wanted else 0)
-        self._selector.modify(self.sock, events, self)
+        events = 0 if self.is_full else selectors.EVENT_READ
+        events |= selectors.EVENT_WRITE if self._pending else 0
+        if events != self._events:
+            self._events = events
+            self._selector.modify(self.sock, events, self)
 
     def close(self) -> None:
         """Leave."""
@@ -102,11 +117,15 @@ def failure(seq: int, error: Exception) -> wire.Failure:
     return wire.Failure(seq, kind, str(error) or kind)
 
 
-def answer(seq: int, value: Any) -> wire.Answer:
-    """Make the answer to a request that went well."""
+def answer(seq: int, value: Any) -> wire.Answer | wire.Failure:
+    """Make the answer to a request that went well, unless no message can hold it."""
     from msgspec import Raw
 
-    return wire.Answer(seq, Raw(wire.encode_value(value)))
+    data = wire.encode_value(value)
+    if len(data) > wire.MAX_FRAME - 1024:
+        too_much = f"the answer has {len(data) >> 20} MiB: ask for fewer jobs at once (limit=...)"
+        return failure(seq, QueueError(too_much))
+    return wire.Answer(seq, Raw(data))
 
 
 __all__ += ["ProtocolError", "answer", "failure"]

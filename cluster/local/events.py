@@ -50,8 +50,12 @@ __all__ = [
 class Job(msgspec.Struct, kw_only=True, eq=True):
     """A job that is not final yet, or an element of an array that was touched.
 
+    The store keeps the fields by their order: a new one goes to the end, with a
+    default (so it is for `Array`).
+
     `unmet` holds (raw id, dependency type) of what it still waits for.
-    `failures` counts used retries.  `ending`: final for people, its processes
+    `failures` counts used retries.  `assigned`: still PENDING, but the node has
+    it and starts it as soon as a job like it is over.  `ending`: final for people, its processes
     are still there and its cores still taken.
     """
 
@@ -78,7 +82,8 @@ class Job(msgspec.Struct, kw_only=True, eq=True):
     unmet: set[tuple[int, str]] = set()
     allocation: Allocation | None = None
     lent: bool = False
-    waits_for_cores: bool = False
+    assigned: bool = False
+    recalled: bool = False
     pid: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
@@ -160,11 +165,16 @@ class Unblock(msgspec.Struct, frozen=True):
 
 
 class Attached(msgspec.Struct, frozen=True):
-    """A node told what it has.  `rebooted`: the machine is not the one before."""
+    """A node told what it has.
+
+    `rebooted`: the machine was restarted since.  `is_unclean`: without a proper
+    shutdown, so that the end of the node's journal may be lost.
+    """
 
     running: tuple[tuple[int, int, int], ...]
     exited: tuple[tuple[int, int], ...]
     rebooted: bool = False
+    is_unclean: bool = False
 
 
 class Started(msgspec.Struct, frozen=True):
@@ -179,7 +189,8 @@ class Started(msgspec.Struct, frozen=True):
 
 class Exited(msgspec.Struct, frozen=True):
     """A job's processes are gone (see `wire.Exited`); `result_status` is the
-    status byte of a function's envelope, None when it left none."""
+    status byte of a function's envelope, None when it left none.  `next` is the
+    assigned job (raw id, attempt) that the node started in its place."""
 
     job: int
     attempt: int
@@ -192,6 +203,7 @@ class Exited(msgspec.Struct, frozen=True):
     peak_memory_mib: float = 0.0
     result_status: int | None = None
     content: Content = Content()
+    next: tuple[int, int] = (0, 0)
 
 
 class Resize(msgspec.Struct, frozen=True):
@@ -227,9 +239,10 @@ class Reply(msgspec.Struct, frozen=True):
 
 
 class StartProcess(msgspec.Struct, frozen=True):
-    """Have the node start this job."""
+    """Have the node start this job; `queued`: once a job like it is over."""
 
     job: Job
+    queued: bool = False
 
 
 class EndProcesses(msgspec.Struct, frozen=True):

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import msgspec
 
 from cluster.local import journal, lifecycle, memory_limit, processes, spawn, wire
+from cluster.local.crash import point
 from cluster.local.ending import Ending
 from cluster.local.journal import Key
 from cluster.local.limits import Limits
@@ -36,6 +37,7 @@ _log = logging.getLogger(__name__)
 RETRY_DELAYS_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 RETRY_SLOW_S = 1.0
 GROUP_RETRY_S = 1.0
+RECALL = "recall"
 _MIB = 1 << 20
 _RUSAGE_UNIT = 1 if processes.IS_MACOS else 1024  # ru_maxrss: bytes there, KiB here
 
@@ -92,6 +94,7 @@ class Execution:
         self._decode = msgspec.msgpack.Decoder(Launch).decode
         self._envs: dict[str, wire.Env] = {}
         self.jobs: dict[Key, Job] = {}
+        self._queued: dict[Key, wire.Start] = {}  # to start in the place of others
         self._leaders: dict[int, Job] = {}
         self._closing: dict[Key, Job] = {}
         self._finished: dict[Key, _Finished] = {}
@@ -144,6 +147,10 @@ class Execution:
             return known.started_report() if known.pid else None
         if (finished := self._finished.get(key)) is not None:
             return finished.report
+        if order.queued:
+            self._queued[key] = order
+            return None
+        self._queued.pop(key, None)
         try:
             job = self._make_job(order)
         except ValueError as error:
@@ -203,6 +210,7 @@ class Execution:
         except OSError as error:
             self._slots.give_back(slot)
             raise spawn.not_started(error, "the journal") from error
+        point("node.after_begin")
         job.slot = slot
         if job.order.memory_mib:
             name = f"cluster-{self._ending.token(job.key)}"
@@ -264,6 +272,7 @@ class Execution:
             self._fail_to_start(job, reason, spawn.NOT_RUN)
 
     def _spawned(self, job: Job, pid: int, since: int = 0) -> None:
+        point("node.after_spawn")
         job.pid, job.started = pid, time.time()
         self._leaders[pid] = job
         until = processes.ticks_now()
@@ -284,8 +293,23 @@ class Execution:
 
     def end(self, key: Key, why: str, *, grace_s: float, reason: str = "") -> None:
         """End all processes of a job; the first `why` counts."""
-        if (job := self.jobs.get(key)) is not None:
-            self._end(job, why, reason, grace_s)
+        job = self.jobs.get(key)
+        if self._queued.pop(key, None) is not None:
+            self._report(wire.Exited(*key, 0, why))
+        elif why != RECALL:
+            if job is not None:
+                self._end(job, why, reason, grace_s)
+        elif job is None and key not in self._finished:  # given back, or never here
+            self._report(wire.Exited(*key, 0, why))
+
+    def forget_queued(self) -> None:
+        """A server came that does not know of them, or none will: start none of them."""
+        self._queued.clear()
+
+    @property
+    def has_queued(self) -> bool:
+        """Whether the next exit starts another job at once."""
+        return bool(self._queued)
 
     def _end(self, job: Job, why: str, reason: str, grace_s: float) -> None:
         if job.status is None and not job.why:
@@ -352,6 +376,7 @@ class Execution:
                 job.why, job.reason = "memory", f"it needed more memory than {limit_mib} MiB"
         if job.slot < 0:  # it did not get as far as the journal
             return
+        point("node.before_ended")
         try:
             self._journal.ended(
                 journal.Ended(
@@ -367,6 +392,7 @@ class Execution:
             )
         except OSError:  # the server will be told all the same
             _log.exception("job %d.%d: its end is not in the journal", *job.key)
+        point("node.after_ended")
 
     def settle(self) -> None:
         """Finish the jobs of which nothing is left; end what others left."""
@@ -400,13 +426,22 @@ class Execution:
             )
         if job.group is not None:
             self._remove_group(job.group)
-        report = job.exited_report(content)
+        following = next(iter(self._queued.values()), None)
+        report = job.exited_report(content, following)
         is_shared = self._ending.orphans.may_be_left_by(job.key)
         self._finished[job.key] = _Finished(report, is_shared)
         self._closing.pop(job.key, None)
         del self.jobs[job.key]
         self._ending.orphans.forget(job.key)
         self._report(report)
+        if following is not None:
+            self._start_in_place_of(job, following)
+
+    def _start_in_place_of(self, over: Job, order: wire.Start) -> None:
+        at = {"cpus": over.order.cpus, "gpus": over.order.gpus, "queued": False}
+        again = self.start(msgspec.structs.replace(order, **at))
+        if again is not None:
+            self._report(again)
 
     def _remove_group(self, group: memory_limit.Group) -> None:
         if not group.remove():  # a page or a zombie is still counted there

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cluster import states
 from cluster.local import events as ev
+from cluster.local import prefill
 from cluster.local.events import Job
 
 if TYPE_CHECKING:
@@ -21,32 +22,44 @@ _NAMES_OF_SIGNALS = {
     9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
     25: "SIGXFSZ",
 }  # fmt: skip
+_SIGSTOP = 19
 _RESULT_OF_FUNCTION = (0, 2)  # status bytes of an envelope that can mean success
 _REBOOTED = "the machine was restarted while it ran"
+_MAYBE_STARTED = "the machine went down hard when it was about to start, or just had"
 
 
 def attach(queue: QueueState, event: ev.Attached, now: float) -> None:
     queue.attached = True
     there = {(job, attempt) for job, attempt, _ in event.running} | set(event.exited)
-    for job in [j for j in queue.jobs.values() if j.allocation is not None]:
+    queue.next_id = max([queue.next_id, *(job + 1 for job, _ in there)])  # of a lost store, too
+    for job in [j for j in queue.jobs.values() if j.allocation is not None or j.assigned]:
         if (job.id, job.attempt) not in there:
-            _missing(queue, job, event.rebooted, now)
+            _missing(queue, job, event, now)
         elif job.ending:
             queue.do(ev.EndProcesses(job.id, job.attempt, "cancel"))
     for id, attempt, pid in event.running:
-        job_or_none = queue.jobs.get(id)
-        if job_or_none is None or job_or_none.attempt != attempt or not job_or_none.allocation:
+        known = queue.jobs.get(id)
+        if known is not None and known.attempt == attempt and known.assigned:
+            prefill.assume_started(queue, known, now)
+        if known is None or known.attempt != attempt or known.allocation is None:
             queue.do(ev.EndProcesses(id, attempt, "unknown"))
-        else:
-            job_or_none.pid = pid
+            continue
+        known.pid = pid
+        if known.state == states.SUSPENDED:  # the order may have been lost on the way
+            queue.do(ev.SendSignal(id, attempt, _SIGSTOP))
 
 
-def _missing(queue: QueueState, job: Job, rebooted: bool, now: float) -> None:
+def _missing(queue: QueueState, job: Job, event: ev.Attached, now: float) -> None:
     """The node has never heard of it: its order to start was lost on the way."""
     if job.ending:
         _gone(queue, job, now)
-    elif rebooted:
+    elif event.rebooted and job.assigned and event.is_unclean:
+        prefill.assume_started(queue, job, now)
+        _end(queue, job, "lose_node", _MAYBE_STARTED, now)
+    elif event.rebooted and not job.assigned:
         _end(queue, job, "lose_node", _REBOOTED, now)
+    elif job.assigned:
+        prefill.give_back(queue, job, now)
     else:
         queue.release_cores(job, now)
         job.state = states.advance(job.state, "recall")
@@ -63,10 +76,25 @@ def started(queue: QueueState, event: ev.Started, now: float) -> None:
 
 
 def exited(queue: QueueState, event: ev.Exited, now: float) -> None:
+    """A job's processes are gone, and perhaps another took its place."""
     job = queue.jobs.get(event.job)
     queue.do(ev.Acknowledge(event.job, event.attempt))
-    if job is None or job.attempt != event.attempt or job.allocation is None:
-        return
+    freed = None
+    if job is not None and job.attempt == event.attempt:
+        if job.assigned and event.started:
+            prefill.assume_started(queue, job, now)
+        freed = job.allocation
+        if freed is not None:
+            _conclude(queue, job, event, now)
+        elif job.ending:
+            _gone(queue, job, now)
+        elif job.assigned:
+            prefill.give_back(queue, job, now)
+    if event.next[0]:
+        prefill.take_over(queue, event.next, freed, now)
+
+
+def _conclude(queue: QueueState, job: Job, event: ev.Exited, now: float) -> None:
     job.cpu_s += event.cpu_s
     job.peak_memory_mib = max(job.peak_memory_mib, event.peak_memory_mib)
     job.started = event.started or job.started
@@ -113,7 +141,8 @@ def _end(queue: QueueState, job: Job, end: str, reason: str, now: float) -> None
 def _gone(queue: QueueState, job: Job, now: float) -> None:
     """The processes of a job that was already final for people are gone."""
     queue.release_cores(job, now)
-    job.ending = False
+    queue.assigned.pop(job.id, None)
+    job.ending = job.assigned = job.recalled = False
     job.ended = now
     queue.write(job)
     queue._close(job, now)

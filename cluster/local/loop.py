@@ -17,6 +17,8 @@ from collections.abc import Callable
 
 _log = logging.getLogger(__name__)
 
+LONGEST_S = 86400.0  # of one wait; the kernel counts milliseconds in an int: 24 days
+
 Callback = Callable[[], None]
 
 
@@ -123,7 +125,7 @@ class Loop:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return max(0.0, self._timers[0][0] - time.monotonic())
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), LONGEST_S)
 
     def _call_due(self) -> None:
         if not self._timers:

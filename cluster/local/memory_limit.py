@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +23,21 @@ _MIB = 1 << 20
 
 # A command enters its cgroup before it becomes itself, so that no page escapes.
 JOIN = (b"/bin/sh", b"-c", b'echo 0 > "$0" && exec "$@"')
+
+# The same in 10 ms instead of 1, for what a shell hands on changed or not at all.  The
+# environment is taken as it came: Python sets LC_CTYPE in its own where the locale is C.
+_JOIN_EXACTLY = b"""\
+import os, sys
+with open(sys.argv[1], "w") as file:
+    file.write("0")
+with open("/proc/self/environ", "rb") as file:
+    env = dict(pair.split(b"=", 1) for pair in file.read().split(b"\\0") if b"=" in pair)
+try:
+    os.execve(sys.argv[2], sys.argv[2:], env)
+except OSError as error:
+    sys.exit(f"{sys.argv[2]}: {error.strerror}")
+"""
+_IDENTIFIER = re.compile(rb"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +143,21 @@ def remove_group(name: str) -> None:
     if found is not None:
         with contextlib.suppress(OSError):
             (found[0] / name).rmdir()
+
+
+def joining(file: bytes, argv: Sequence[bytes], env: Mapping[bytes, bytes]) -> tuple[bytes, ...]:
+    """Give an argv that enters a cgroup and then becomes `argv`.
+
+    Args:
+        file: the group's `join_file`.
+        argv: its first word is the path of the program.
+        env: what the program shall see; a shell would drop a variable whose
+            name it could not have given itself, an exported function say.
+    """
+    if all(map(_IDENTIFIER.match, env)):
+        return (*JOIN, file, *argv)
+    python = os.fsencode(sys.executable)
+    return (python, b"-I", b"-S", b"-c", _JOIN_EXACTLY, file, *argv)
 
 
 def memory_enforcement() -> tuple[str, str]:

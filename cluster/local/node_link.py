@@ -21,7 +21,8 @@ from cluster.local import events as ev
 from cluster.local import recover, requests, wire
 from cluster.local.connections import Connection
 from cluster.local.events import Job
-from cluster.local.lifecycle import Starting, begin_daemon, socket_path
+from cluster.local.lifecycle import Starting, begin_daemon, host, socket_path
+from cluster.local.resources import Allocation
 
 if TYPE_CHECKING:
     from cluster.local.server import Server
@@ -38,6 +39,7 @@ class NodeLink:
         self._server = server
         self.connection: Connection | None = None
         self.pid = 0
+        self._has_attached = False
         self._starting: Starting | None = None
         self._envs: set[str] = set()
         self._failures = 0
@@ -45,7 +47,7 @@ class NodeLink:
         self._survivors: recover.Survivors | None = None
         self._survivor_fds: set[int] = set()
 
-    def connect(self) -> bool:
+    def connect(self, *, begin: bool = True) -> bool:
         """Reach the node, or begin to start one; tells whether it was reached."""
         self._retry_at = 0.0
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -53,10 +55,11 @@ class NodeLink:
             sock.connect(socket_path(self._server.state_dir, "node"))
         except OSError:
             sock.close()
-            self._begin()
+            if begin:
+                self._begin()
             return False
         self.connection = Connection(sock, wire.Report, self._server.selector, "node")
-        self._envs = set()
+        self._envs, self._has_attached = set(), False
         return True
 
     def greet(self) -> None:
@@ -87,9 +90,10 @@ class NodeLink:
         except ServerUnavailable as error:
             self._failed(error)
             return
-        self._retry_at = 0.0
-        if self.connect():
+        if self.connect(begin=False):
             self.greet()
+        else:  # another one holds its place, and listens nowhere
+            self._failed(ServerUnavailable("it cannot be reached; it is tried again"))
 
     def _failed(self, error: Exception) -> None:
         print(f"node: {error}", file=sys.stderr, flush=True)
@@ -123,12 +127,19 @@ class NodeLink:
         self.pid = message.pid
         if message.protocol != wire.NODE_PROTOCOL:
             return  # it drains: nothing starts on it, and it leaves by itself
-        self._failures = 0
+        self._failures, self._has_attached = 0, True
         left = recover.examine(self._server.state_dir, living_node=message.pid)
         running = [(*finding.key, 0) for finding in left]
         self._server.event(
-            ev.Attached((*message.running, *running), message.exited, self._server.rebooted)
+            ev.Attached(
+                (*message.running, *running),
+                message.exited,
+                self._server.rebooted,
+                is_unclean=any(finding.state == "gone" for finding in left),
+            )
         )
+        # not noted earlier: who comes after a crash in between must know of the restart too
+        self._server.queue.note("boot_id", host().boot_id)
         self._server.rebooted = False
         self._forget_survivors()
         if left:
@@ -175,6 +186,7 @@ class NodeLink:
                 peak_memory_mib=message.peak_memory_mib,
                 result_status=status,
                 content=message.content,
+                next=(message.next_job, message.next_attempt),
             )
         )
 
@@ -183,12 +195,16 @@ class NodeLink:
         self.connection.close()
         self.connection, self.pid = None, 0
         self._server.queue.attached = False
-        if not self._server.is_gone:
+        if self._server.is_gone:
+            return
+        if self._has_attached:
             self._begin()
+        else:  # it hung up on us; at once again would be for ever
+            self._failed(ServerUnavailable("it does not want this server; it is tried again"))
 
-    def start(self, job: Job, launch: msgspec.Raw, grace_s: float) -> None:
-        """Order a job to be started."""
-        assert job.allocation is not None
+    def start(self, job: Job, launch: msgspec.Raw, grace_s: float, *, queued: bool) -> None:
+        """Order a job to be started, now or once a job like it is over."""
+        allocation = job.allocation or Allocation(job.need)
         hash = requests.environment_of(launch)
         if hash and hash not in self._envs:
             env = self._server.store.env(hash)
@@ -204,12 +220,13 @@ class NodeLink:
                 launch=launch,
                 cores=spec.cores,
                 memory_mib=spec.memory_mib,
-                cpus=job.allocation.cpus,
-                gpus=job.allocation.gpus,
+                cpus=allocation.cpus,
+                gpus=allocation.gpus,
                 walltime_s=spec.walltime_s,
                 grace_s=grace_s,
                 array=job.array,
                 index=job.index,
+                queued=queued,
             )
         )
 

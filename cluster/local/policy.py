@@ -293,6 +293,34 @@ class Waiting:
             return Decision()
         return self._pass(now, capacity, free, ends, self._depth)
 
+    def front(self, capacity: Vector, need: Vector, limit: int) -> list[int]:
+        """Tell who comes next as long as each of them needs exactly `need`.
+
+        These are the first to start when something of that size ends, whichever
+        it is.  An id is repeated for each of its count.
+
+        Args:
+            capacity: those that need more are passed over, as in `decide`.
+            need: the size of what runs.
+            limit: so many at most.
+        """
+        if need not in self._shapes:
+            return []
+        heap = [
+            (bucket.keys[bucket.skip], _Front(bucket, self._entries))
+            for bucket in self._fitting(capacity)
+        ]
+        heapq.heapify(heap)
+        found: list[int] = []
+        while heap and len(found) < limit and heap[0][1].need == need:
+            front = heap[0][1]
+            found.append(front.take())
+            if front.key:
+                heapq.heapreplace(heap, (front.key, front))
+            else:
+                heapq.heappop(heap)
+        return found
+
     def reservation(
         self, now: float, capacity: Vector, free: Vector, ends: Ends
     ) -> Reservation | None:

@@ -23,7 +23,7 @@ from typing import Any
 
 from cluster import states
 from cluster.local import events as ev
-from cluster.local import exits, resources, settling, submission, verbs
+from cluster.local import exits, prefill, resources, settling, submission, verbs
 from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Changes, Job, Known
 from cluster.local.policy import Entry, Expectations, Running, Waiting
@@ -67,7 +67,11 @@ class QueueState:
         self.running = Running()
         self.expectations = expectations or Expectations()
         self.waiters: dict[int, list[int]] = {}  # raw id -> who depends on it
+        self.assigned: dict[int, Job] = {}  # the node has them; see `prefill`
+        self.shapes: dict[resources.Vector, int] = {}  # how many run with each need
         self.begins: list[tuple[float, int]] = []
+        self._will_lend: set[int] = set()
+        self.lenders: set[int] = set()  # jobs whose cores are lent
         self.unblocking: dict[int, list[Any]] = {}  # job -> who asked to go on
         self.parked: dict[int, set[int]] = {}  # array -> touched elements its limit keeps out
         self.settled: deque[tuple[int, str, str]] = deque()
@@ -89,7 +93,13 @@ class QueueState:
     def schedule(self, now: float) -> None:
         """Start what the policy chooses."""
         if self.paused or not self.attached:
+            self._go_on_all()  # it runs: neither a pause nor a missing node keeps it waiting
+            prefill.recall(self)
             return
+        if self._will_lend:
+            self._lend()
+        if self.assigned:
+            prefill.promote(self, now)
         decision = self.waiting.decide(
             now, self.pool.capacity, self.pool.free, self.running.ends(now)
         )
@@ -102,7 +112,9 @@ class QueueState:
                 self._start_element(self.arrays[id], now)
             else:
                 self.waiting.remove(id)
-                self._start(self.jobs[id], now)
+                self.start(self.jobs[id], now)
+        if not self._will_lend:
+            prefill.refill(self, now)
         settling.settle(self, now)
 
     def take(self) -> tuple[Changes, list[ev.Effect]]:
@@ -155,6 +167,8 @@ class QueueState:
         id = entry.id
         if id in self.waiting:
             self.waiting.remove(id)
+        if isinstance(entry, Job) and entry.assigned:
+            return  # the node has it, or is asked to give it back
         state = entry.rest if isinstance(entry, Array) else entry.state
         if state != states.PENDING or entry.unmet or not (id in self.jobs or id in self.arrays):
             return
@@ -167,6 +181,8 @@ class QueueState:
             self.write(entry)
         count = self.startable(entry)
         if count > 0:
+            if prefill.must_yield(self, entry.priority, id):
+                prefill.recall(self)
             expect, trusted = self.expect(entry.spec)
             self.waiting.add(
                 Entry(
@@ -237,18 +253,30 @@ class QueueState:
 
     def _start_element(self, array: Array, now: float) -> None:
         job = self.touch(array, array.next)
-        self._start(job, now)
+        self.start(job, now)
 
-    def _start(self, job: Job, now: float) -> None:
-        job.state = states.advance(job.state, "start")
-        job.attempt += 1
+    def start(self, job: Job, now: float) -> None:
+        """Have the node start it."""
+        if not job.assigned:
+            job.attempt += 1
+        self.run(job, self.pool.take(job.need), now)
+        self.write(job)
+        self._effects.append(ev.StartProcess(job))
+
+    def run(self, job: Job, allocation: resources.Allocation, now: float) -> None:
+        """It runs, with this allocation."""
+        if not job.ending:
+            job.state = states.advance(job.state, "start")
+            job.exitcode, job.signal, job.reason = None, 0, ""
+        self.assigned.pop(job.id, None)
+        job.assigned = job.recalled = False
         job.started, job.ended = now, 0.0
-        job.exitcode, job.signal, job.reason = None, 0, ""
-        job.allocation = self.pool.take(job.need)
+        job.allocation = allocation
+        self.shapes[job.need] = self.shapes.get(job.need, 0) + 1
         expect, _ = self.expect(job.spec)
-        self.running.add(job.id, job.allocation.held, now, expect)
-        if job.array:
-            array = self.arrays[job.array]
+        self.running.add(job.id, allocation.held, now, expect)
+        array = self.arrays.get(job.array)
+        if array is not None:
             array.running += 1
             self.write(array)
             self._trim(array)
@@ -256,8 +284,6 @@ class QueueState:
                 self.count_started(array, 1)
         if job.attempt == 1:
             self.settled.append((job.id, "after", ""))
-        self.write(job)
-        self._effects.append(ev.StartProcess(job))
 
     def _trim(self, array: Array) -> None:
         """Its limit may now keep out what waits."""
@@ -300,8 +326,12 @@ class QueueState:
             return
         self.pool.give_back(job.allocation)
         self.running.remove(job.id)
+        self.shapes[job.need] -= 1
+        if not self.shapes[job.need]:
+            del self.shapes[job.need]
         job.allocation = None
         job.lent = False
+        self.lenders.discard(job.id)
         job.pid, job.stdout, job.stderr = 0, b"", b""
         if -job.id in self.waiting:
             self.waiting.remove(-job.id)
@@ -323,7 +353,7 @@ class QueueState:
         job.reason = reason
         job.ended = job.ended if job.ended and not job.allocation else now
         job.unmet.clear()
-        if job.allocation is not None:
+        if job.allocation is not None or job.assigned:
             job.ending = True
             self.write(job)
             return
@@ -372,20 +402,39 @@ class QueueState:
     def _block(self, event: ev.Block, now: float) -> None:
         job = self.jobs.get(event.job)
         if job is not None and job.allocation is not None and not job.lent and not job.ending:
-            job.allocation = self.pool.lend(job.allocation)
-            job.lent = True
-            self.write(job)
-            self.running.set_need(job.id, job.allocation.held)
+            self._will_lend.add(job.id)
         self.do(ev.Reply(event.to))
+
+    def _lend(self) -> None:
+        """Lend the cores of those that wait, once the node has nothing in advance.
+
+        Otherwise it could start a job in the place of a lender that ends, whose
+        cores others have by then.
+        """
+        prefill.recall(self)
+        if self.assigned:
+            return
+        for job in [self.jobs[id] for id in self._will_lend if id in self.jobs]:
+            if job.allocation is not None and not job.lent and not job.ending:
+                job.allocation = self.pool.lend(job.allocation)
+                job.lent = True
+                self.lenders.add(job.id)
+                self.write(job)
+                self.running.set_need(job.id, job.allocation.held)
+        self._will_lend.clear()
 
     def _unblock(self, event: ev.Unblock, now: float) -> None:
         job = self.jobs.get(event.job)
+        self._will_lend.discard(event.job)
         if job is None or not job.lent:
             self.do(ev.Reply(event.to))
             return
         self.unblocking.setdefault(job.id, []).append(event.to)
-        if -job.id in self.waiting:
-            return
+        if -job.id not in self.waiting:
+            self._want_back(job)
+
+    def _want_back(self, job: Job) -> None:
+        prefill.recall(self)
         capacity = self.pool.capacity[0]
         need = resources.vector(self.names, {"cores": min(job.need[0], capacity)})
         expect, _ = self.expect(job.spec)
@@ -397,18 +446,28 @@ class QueueState:
         assert job.allocation is not None
         job.allocation = self.pool.reclaim(job.allocation)
         job.lent = False
+        self.lenders.discard(job.id)
         self.write(job)
         self.running.set_need(job.id, job.allocation.held)
         for to in self.unblocking.pop(job.id, ()):
             self.do(ev.Reply(to))
+
+    def _go_on_all(self) -> None:
+        for id in list(self.unblocking):
+            if resources.fits(self.waiting[-id].need, self.pool.free):
+                self._go_on(self.jobs[id])
 
     # ------------------------------------------------------------------ steering the queue
 
     def _resize(self, event: ev.Resize, now: float) -> None:
         capacity = resources.vector(self.names, event.capacity)
         self.pool.resize(capacity, cpus=event.cpus or None)
+        prefill.recall(self)
         self.machine = tuple(max(a, b) for a, b in zip(self.machine, capacity, strict=True))
         self.note("capacity", event.capacity)
+        for id in self.unblocking:  # what they wait for is at most all there is
+            self.waiting.remove(-id)
+            self._want_back(self.jobs[id])
         self.do(ev.Reply(event.to, resources.as_dict(self.names, capacity)))
 
     def _switch(self, event: ev.Switch, now: float) -> None:
@@ -447,12 +506,26 @@ class QueueState:
             if job.allocation is not None:
                 old = job.allocation
                 job.allocation = self.pool.adopt(job.need, old.cpus, old.gpus, job.lent)
+                if job.lent:
+                    self.lenders.add(job.id)
                 expect, _ = self.expect(job.spec)
                 self.running.add(job.id, job.allocation.held, job.started, expect)
+                self.shapes[job.need] = self.shapes.get(job.need, 0) + 1
+            elif job.assigned:
+                self.assigned[job.id] = job
             else:
                 self.admit(job, now)
         for array in self.arrays.values():
+            self._recount(array)
             self.admit(array, now)
+
+    def _recount(self, array: Array) -> None:
+        """Count from the elements: what the node started by itself was not written."""
+        elements = self.live_elements(array)
+        fresh = sum(job.attempt - job.assigned == 0 for job in elements)
+        array.running = sum(job.allocation is not None for job in elements)
+        if array.rest != states.CANCELLED:
+            array.started_count = array.count - self.untouched(array) - fresh
 
 
 _HANDLERS: dict[type, Callable[[QueueState, Any, float], None]] = {

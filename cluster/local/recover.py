@@ -119,11 +119,11 @@ def _tree(
     return tree + [process for process in marked if process.pid not in pids]
 
 
-def _exited(state_dir: str, entry: Entry) -> wire.Exited:
-    """Make the report of a job without a leader."""
+def _exited(state_dir: str, entry: Entry, *, was_seen: bool = False) -> wire.Exited:
+    """Make the report of a job without a leader; `was_seen`: it had one."""
     key, begin, ended = journal.key_of(entry.begin), entry.begin, entry.ended
     # before it was spawned its slot may hold what another job wrote
-    has_run = entry.spawned is not None
+    has_run = was_seen or entry.spawned is not None or _has_result(state_dir, begin)
     content = wire.Content()
     if has_run and (ended is None or ended.why != "start"):
         content = slots.collect(
@@ -141,17 +141,25 @@ def _exited(state_dir: str, entry: Entry) -> wire.Exited:
         *key,
         status=status or 0,
         why="" if status is not None else WHY_LOST,
-        reason="" if status is not None else _why_gone(entry),
+        reason="" if status is not None else _why_gone(entry, has_run=has_run),
         started=started,
         ended=time.time() if has_run else started,
         content=content,
     )
 
 
-def _why_gone(entry: Entry) -> str:
+def _has_result(state_dir: str, begin: journal.Begin) -> bool:
+    """Tell whether the function wrote its result; the node may have died before its pid."""
+    if begin.kind != "function":
+        return False
+    result = wire.Output(file=os.fsencode(slots.slot_path(state_dir, begin.slot, "res")))
+    return _status_of_result(result, journal.key_of(begin)) is not None
+
+
+def _why_gone(entry: Entry, *, has_run: bool) -> str:
     if entry.node.boot_id != processes.boot_id():
         return REASON_REBOOT
-    return REASON_LOST if entry.spawned is not None else REASON_NEVER
+    return REASON_LOST if has_run else REASON_NEVER
 
 
 def _status_of_result(output: wire.Output, key: Key) -> int | None:
@@ -255,7 +263,8 @@ class Survivors:
         del self._jobs[job.finding.key]
         if job.finding.exited is not None:
             return job.finding.exited
-        exited = _exited(self._state_dir, job.finding.entry)
+        was_seen = job.finding.state == "alive"
+        exited = _exited(self._state_dir, job.finding.entry, was_seen=was_seen)
         if not job.why:
             return exited
         return msgspec.structs.replace(exited, why=job.why, reason=job.reason)

@@ -7,6 +7,7 @@ event whose answer comes as an effect after the turn's transaction.
 from __future__ import annotations
 
 import fnmatch
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from cluster.spec import Launch
 if TYPE_CHECKING:
     from cluster.local.server import Server
 
-__all__ = ["handle", "info_of"]
+__all__ = ["handle", "info_of", "refusal"]
 
 _LATER = object()  # the answer comes as an effect of the turn
 
@@ -62,18 +63,21 @@ def environment_of(launch: bytes | msgspec.Raw) -> str:
 
 
 def _submit(server: Server, peer: Connection, message: wire.Submit) -> Any:
-    if server.is_leaving:
-        raise QueueError("the queue's server is leaving. Submit again: a new one starts by itself.")
-    if server.trouble:
-        raise QueueError(
-            f"nothing was queued: the queue's store cannot be written ({server.trouble})."
-            " Make room, then submit again."
-        )
-    for hash, env in message.envs.items():
-        server.store.keep_env(hash, env)
+    if (labels := server.queue.changes.keys.get(message.key)) is not None:
+        server.queue.do(ev.Reply((peer, message.seq), labels))
+        return _LATER
     done = server.state_keys.get(message.key) or server.store.labels(message.key)
     if done is not None:
         return done
+    if server.is_leaving:
+        raise QueueError("the queue's server is leaving. Submit again: a new one starts by itself.")
+    if server.trouble:
+        raise refusal(server.trouble)
+    for hash, env in message.envs.items():
+        try:
+            server.store.keep_env(hash, env)
+        except sqlite3.Error as error:
+            raise refusal(error) from error
     known = {
         d.job: found
         for spec in message.jobs
@@ -83,6 +87,14 @@ def _submit(server: Server, peer: Connection, message: wire.Submit) -> Any:
     specs = tuple(_own_launch(spec) for spec in message.jobs)
     server.event(ev.Submit((peer, message.seq), message.key, specs, known))
     return _LATER
+
+
+def refusal(why: object) -> QueueError:
+    """Make the error for a submission that cannot be kept."""
+    return QueueError(
+        f"nothing was queued: the queue's store cannot be written ({why})."
+        " Make room, then submit again."
+    )
 
 
 def _own_launch(spec: Any) -> Any:
@@ -197,9 +209,13 @@ def _raw(server: Server, label: str) -> tuple[int, int]:
         UnknownJob: the label names no job.
     """
     parsed = parse_label(label)
-    if parsed is not None and parsed[1] is None and info_of(server, label) is not None:
-        job = server.queue.jobs.get(parsed[0])
-        return parsed[0], (job.array if job and job.array else parsed[0])
+    if parsed is not None and parsed[1] is None:
+        raw = parsed[0]
+        job = server.queue.jobs.get(raw)
+        if job is not None:
+            return raw, job.array or raw
+        if raw in server.queue.arrays or server.store.known(label) is not None:
+            return raw, raw
     if parsed is not None and parsed[1] is not None:
         array = server.queue.arrays.get(parsed[0])
         spec = array.spec.array if array else server.store.spec(parsed[0]).array
@@ -236,8 +252,8 @@ def _watch(server: Server, peer: Connection, message: wire.Watch) -> None:
             continue
         info = info_of(server, label)
         assert info is not None
-        content = server.store.content(raw) if message.content else None
-        peer.out.append(wire.Ended(info, content))
+        wanted = message.content and not peer.is_full
+        peer.tell(info, server.store.content(raw) if wanted else None)
 
 
 def _unwatch(server: Server, peer: Connection, message: wire.Unwatch) -> None:
@@ -277,6 +293,7 @@ def _control(server: Server, peer: Connection, message: wire.Control) -> Any:
         return _LATER
     if message.verb == "set":
         server.event(_resize(server, to, message.args))
+        server.queue.note("machine", server.machine)
         return _LATER
     if message.verb == "stop":
         server.leave(drain=bool(message.args.get("drain")), now=bool(message.args.get("now")))
@@ -289,7 +306,10 @@ def _resize(server: Server, to: Any, args: dict[str, Any]) -> ev.Resize:
     capacity = dict(zip(queue.names, queue.pool.capacity, strict=True))
     for name, amount in args.items():
         if name not in capacity:
-            raise OptionsError(f"this queue has no {name!r}; it has {', '.join(capacity)}")
+            raise OptionsError(
+                f"this queue has no {name!r}; it has {', '.join(capacity)}. Add it with "
+                f"`cluster config set local.resources {name}={amount}`; a new server reads that."
+            )
         if not isinstance(amount, int) or amount < 0 or (name == "cores" and amount < 1):
             raise OptionsError(f"{name}={amount!r} is not possible: a whole number is needed")
         capacity[name] = amount

@@ -60,7 +60,10 @@ def vector(over: Sequence[str], amounts: Mapping[str, int]) -> Vector:
                 f"{name}={amount!r} is not an amount: give a whole number, 0 or more."
             )
         if amount and name not in over:
-            raise Unsatisfiable(f"this machine has no {name!r}; it has {', '.join(over)}.")
+            raise Unsatisfiable(
+                f"this machine has no {name!r}; it has {', '.join(over)}. Add it with "
+                f"`cluster config set local.resources {name}={amount}`; a new server reads that."
+            )
     return tuple(amounts.get(name, 0) for name in over)
 
 

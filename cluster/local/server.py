@@ -29,11 +29,14 @@ import msgspec
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import capacity as machine
 from cluster.local import events as ev
-from cluster.local import requests, resources, view, wire
+from cluster.local import requests, resources, submission, view, wire
 from cluster.local.beliefs import Expectations
 from cluster.local.connections import Connection, answer, failure
+from cluster.local.crash import point
 from cluster.local.election import Election
 from cluster.local.events import Array, Changes, Job
+from cluster.local.loans import LOOK_S as LOANS_S
+from cluster.local.loans import Loans
 from cluster.local.node_link import NodeLink
 from cluster.local.places import host, listen, peer
 from cluster.local.queue_state import QueueState
@@ -45,6 +48,8 @@ __all__ = ["Server", "main"]
 IDLE_S = 600.0  # without an unfinished job and without a client
 RETRY_S = 1.0  # between attempts to write a turn that the disk refused
 HOUSEKEEPING_S = 600.0
+LOOK_S = 2.0  # between looks whether the lock and the socket are still where others look
+DEAF_S = 0.5  # without descriptors nobody is let in for so long, or the loop would spin
 DAY_S = 86400.0
 CACHED_LAUNCH_BYTES = 64 << 20  # of waiting jobs, so that starting one reads no disk
 _ENVELOPE = struct.Struct("<4sBIQIQ")  # see runner.py; only this header is read here
@@ -107,6 +112,8 @@ class Server:
         self.trouble = ""  # why the store cannot be written at the moment
         self.is_leaving = self.is_gone = False
         self._unwritten: tuple[Changes, list[ev.Effect]] | None = None
+        self._loans = Loans()
+        self._deaf_until = 0.0
         self._last_use = time.monotonic()
         self._next_chore = self._last_use + HOUSEKEEPING_S
 
@@ -118,16 +125,15 @@ class Server:
         self.node.connect()  # first: it starts while the store is read
         self.store = Store(Path(self.state_dir, "queue.db"), durable=not self.private)
         meta = self.store.meta()
-        self.epoch = int(meta.get("epoch", 0)) + 1
+        # by the clock: a node obeys us also when the store was moved away and is new
+        self.epoch = max(int(meta.get("epoch", 0)) + 1, int(self.born))
         boot_id = host().boot_id
-        self.rebooted = bool(meta.get("boot_id", boot_id) != boot_id)
+        self.rebooted = bool(meta.get("boot_id", boot_id) != boot_id)  # noted once it attached
         self.settings = {**_configured(self.private), **self.given}
         self.queue = self._load(meta)
-        self._commit(Changes(meta={"epoch": self.epoch, "boot_id": boot_id}))
+        self._commit(Changes(meta={"epoch": self.epoch}))
         self.node.greet()
-        self.listener = listen(self.state_dir, "server")
-        self.listener.setblocking(False)
-        self.selector.register(self.listener, selectors.EVENT_READ, None)
+        self._listen()
         if self.tether_fd is not None:
             self.selector.register(self.tether_fd, selectors.EVENT_READ, "tether")
         signal.signal(signal.SIGTERM, lambda *_: self.leave(drain=False, now=False))
@@ -138,6 +144,13 @@ class Server:
         signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
         self.selector.register(read, selectors.EVENT_READ, "signal")
 
+    def _listen(self) -> None:
+        self.listener = listen(self.state_dir, "server")
+        self.listener.setblocking(False)
+        self._address = self.listener.getsockname()
+        self._inode = os.stat(self._address).st_ino
+        self.selector.register(self.listener, selectors.EVENT_READ, None)
+
     def _load(self, meta: Mapping[str, Any]) -> QueueState:
         found = machine.capacity(self.settings)
         names = resources.names(found.resources)
@@ -147,12 +160,15 @@ class Server:
             "gpus": len(found.gpus),
             **found.resources,
         }
+        self.machine = amounts
+        if meta.get("machine") == amounts:  # else it was set for another machine
+            amounts = {**amounts, **meta.get("capacity", {})}
         expectations = Expectations.load(
             self.store.run_times(), default=float(self.settings.get("default_expect_s", 3600.0))
         )
         queue = QueueState(
             names,
-            resources.vector(names, amounts),
+            resources.vector(names, self.machine),
             cpus=found.cpus,
             next_id=int(meta.get("next_id", 1)),
             paused=bool(meta.get("paused", False)),
@@ -168,6 +184,8 @@ class Server:
                 gpus=record.spec.gpus,
                 resources={n: a for n, a in record.spec.resources.items() if n in names},
             )
+        if amounts != self.machine:
+            queue.handle(ev.Resize(None, amounts), self.now)
         queue.restore(jobs, arrays, self.now)
         return queue
 
@@ -219,14 +237,33 @@ class Server:
                 self._on_ready(key, mask)
             self.node.look_after_survivors()
             self._turn()
-            if not self.election.still_ours():
+            if not self._is_in_place():
                 _log("the lock was removed: leaving, another server may be elected")
                 return
             self._chores()
         self._turn()
 
+    def _is_in_place(self) -> bool:
+        """Tell whether we still hold the office; listen again if the socket was removed."""
+        if not self.election.still_ours():
+            return False
+        with suppress(OSError):
+            if os.stat(self._address, follow_symlinks=False).st_ino == self._inode:
+                return True
+        _log("the socket was removed: listening anew")
+        if not self._deaf_until:
+            self.selector.unregister(self.listener)
+        self.listener.close()
+        self._deaf_until = 0.0
+        self._listen()
+        return True
+
     def _timeout(self) -> float:
-        due = [self._next_chore - time.monotonic(), self.node.timeout()]
+        due = [LOOK_S, self._next_chore - time.monotonic(), self.node.timeout()]
+        if self._loans.is_needed:
+            due.append(LOANS_S)
+        if self._deaf_until:
+            due.append(DEAF_S)
         begin = self.queue.next_time()
         if begin is not None:
             due.append(begin - time.time())
@@ -236,7 +273,7 @@ class Server:
             due.append(self._idle_s() - (time.monotonic() - self._last_use))
         if self.is_leaving:
             due.append(0.2)
-        return min(max(min(due), 0.0), 60.0)
+        return max(min(due), 0.0)
 
     def _on_ready(self, key: selectors.SelectorKey, mask: int) -> None:
         if key.data is None:
@@ -256,13 +293,20 @@ class Server:
             self.node.on_ready()
 
     def _accept(self) -> None:
-        with suppress(BlockingIOError):
+        try:
             sock, _ = self.listener.accept()
-            _, uid = peer(sock)
-            if uid != os.getuid():
-                sock.close()  # no other user has any business here, root included
-                return
-            self.peers.add(Connection(sock, wire.Request, self.selector, "client"))
+        except BlockingIOError:
+            return
+        except OSError as error:  # no descriptors left; they wait meanwhile
+            _log(f"a client cannot be let in: {error.strerror}")
+            self.selector.unregister(self.listener)
+            self._deaf_until = time.monotonic() + DEAF_S
+            return
+        _, uid = peer(sock)
+        if uid != os.getuid():
+            sock.close()  # no other user has any business here, root included
+            return
+        self.peers.add(Connection(sock, wire.Request, self.selector, "client"))
 
     def _receive(self, connection: Connection) -> None:
         self._last_use = time.monotonic()
@@ -280,6 +324,8 @@ class Server:
 
     def _answer(self, peer: Connection, message: Any) -> None:
         seq = getattr(message, "seq", 0)
+        if self.is_gone:
+            return  # unanswered: the client asks the next server again
         try:
             value = requests.handle(self, peer, message)
         except ClusterError as error:
@@ -304,14 +350,20 @@ class Server:
         begin = self.queue.next_time()
         if begin is not None and begin <= self.now:
             self.event(ev.Tick())
+        for event in self._loans.look(self.queue, self.peers, now=time.monotonic()):
+            self.event(event)
         self.queue.schedule(self.now)
         changes, effects = self.queue.take()
         if self._unwritten:
             changes, effects = _joined(self._unwritten, changes, effects)
             self._unwritten = None
+        if changes:
+            point("server.before_commit")
         if changes and not self._commit(changes):
-            self._unwritten = changes, effects
+            self._unwritten = changes, self._without_writing(changes, effects)
         else:
+            if changes:
+                point("server.after_commit")
             self._keep_launches(changes)
             for effect in effects:
                 _PERFORM[type(effect)](self, effect, changes)
@@ -320,8 +372,32 @@ class Server:
             if connection.closed:
                 self._bye(connection)
         self.node.flush()
+        if changes:
+            point("server.after_effects")
         if self.is_leaving and not self.queue.running and not self._unwritten:
             self.is_gone = True
+
+    def _without_writing(self, changes: Changes, effects: list[ev.Effect]) -> list[ev.Effect]:
+        """Refuse this turn's submissions, end what shall end; give the effects that must wait.
+
+        Nobody was told of those submissions and nothing of them is on disk.  To
+        end a job promises nothing, and may be what makes room.
+        """
+        answers = list(changes.keys.values())
+        gone = submission.withdraw(self.queue, changes, self.now)
+        waiting: list[ev.Effect] = []
+        for effect in effects:
+            if isinstance(effect, ev.Reply) and any(effect.value is each for each in answers):
+                peer, seq = effect.to
+                peer.out.append(failure(seq, requests.refusal(self.trouble)))
+            elif isinstance(effect, ev.StartProcess | ev.Finished) and effect.job.id in gone:
+                continue
+            elif isinstance(effect, ev.EndProcesses | ev.SendSignal):
+                if effect.job not in gone:
+                    _PERFORM[type(effect)](self, effect, changes)
+            else:
+                waiting.append(effect)
+        return waiting
 
     def _commit(self, changes: Changes) -> bool:
         try:
@@ -337,7 +413,8 @@ class Server:
     def _bye(self, connection: Connection) -> None:
         self.peers.discard(connection)
         self.forget_watches(connection)
-        if connection.blocked:
+        others = (each.job for each in self.peers if each.blocked)
+        if connection.blocked and connection.job not in others:
             self.event(ev.Unblock(None, connection.job))
         connection.close()
 
@@ -363,11 +440,10 @@ class Server:
         job = effect.job
         request = job.array or job.id
         launch = self.launch_of(request)
-        if launch is None or job.allocation is None:
+        if launch is None or not (job.allocation or effect.queued):
             return
-        if not job.array:
-            self._drop_launch(job.id)
-        self.node.start(job, launch, float(self.settings.get("grace_s", 5.0)))
+        grace_s = float(self.settings.get("grace_s", 5.0))
+        self.node.start(job, launch, grace_s, queued=effect.queued)
 
     def _end(self, effect: ev.EndProcesses, changes: Changes) -> None:
         grace_s = float(self.settings.get("grace_s", 5.0))
@@ -389,7 +465,7 @@ class Server:
         content = changes.contents.get(record.id) or Content()
         for connection in watchers:
             wants = connection.watches.pop(record.id, False)
-            connection.out.append(wire.Ended(info, content if wants else None))
+            connection.tell(info, content if wants else None)
 
     def _show(self, record: Job | Array) -> wire.JobInfo:
         if isinstance(record, Array):
@@ -477,6 +553,9 @@ class Server:
             self._last_use = now
         elif now - self._last_use >= self._idle_s():
             self.is_leaving = self.is_gone = True
+        if 0 < self._deaf_until <= now:
+            self._deaf_until = 0.0
+            self.selector.register(self.listener, selectors.EVENT_READ, None)
         if now >= self._next_chore:
             self._next_chore = now + HOUSEKEEPING_S
             self._forget_old()

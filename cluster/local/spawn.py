@@ -146,7 +146,7 @@ class Spawner:
             path = _find_program(launch.argv, env)
             argv = launch.argv
             if join_file:
-                argv = (*memory_limit.JOIN, join_file, path, *argv[1:])
+                argv = memory_limit.joining(join_file, (path, *argv[1:]), env)
                 path = argv[0]
             try:
                 return os.posix_spawn(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ CREATE TABLE IF NOT EXISTS submission (key BLOB PRIMARY KEY, time REAL, labels B
 CREATE TABLE IF NOT EXISTS runtime (key TEXT PRIMARY KEY, runs BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS final (id INTEGER PRIMARY KEY, state TEXT, exitcode INTEGER);
 """
+_UPSERT_JOB = """
+INSERT INTO job VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
+  state=excluded.state, ended=excluded.ended, open=excluded.open, data=excluded.data
+"""
 _JOB, _ARRAY = 0, 1
 _NO_LAUNCH = msgspec.Raw(b"\x80")
 
@@ -55,7 +60,7 @@ _encode = msgspec.msgpack.Encoder().encode
 
 
 def _row_type(kind: type[msgspec.Struct]) -> Any:
-    """The mutable part of a record: all its fields but the spec."""
+    """The mutable part of a record, as an array: all its fields but the spec."""
     fields: list[Any] = []
     for each in msgspec.structs.fields(kind):
         if each.name == "spec":
@@ -63,13 +68,16 @@ def _row_type(kind: type[msgspec.Struct]) -> Any:
         default: Any = msgspec.field(default=each.default)
         if each.default_factory is not msgspec.NODEFAULT:
             default = msgspec.field(default_factory=each.default_factory)
-        fields.append((each.name, each.type, default) if not each.required else (each.name, each.type))
-    return msgspec.defstruct(f"{kind.__name__}Row", fields, kw_only=True)
+        fields.append(
+            (each.name, each.type, default) if not each.required else (each.name, each.type)
+        )
+    return msgspec.defstruct(f"{kind.__name__}Row", fields, array_like=True)
 
 
 _JobRow, _ArrayRow = _row_type(Job), _row_type(Array)
 _job_names = [f.name for f in msgspec.structs.fields(_JobRow)]
 _array_names = [f.name for f in msgspec.structs.fields(_ArrayRow)]
+_job_row, _array_row = attrgetter(*_job_names), attrgetter(*_array_names)
 _decode_job = msgspec.msgpack.Decoder(_JobRow).decode
 _decode_array = msgspec.msgpack.Decoder(_ArrayRow).decode
 _decode_spec = msgspec.msgpack.Decoder(JobSpec).decode
@@ -111,7 +119,10 @@ class Store:
                 f"the queue's store {self.path} has format {found}, this version reads up to"
                 f" {FORMAT}. It is left as it is; use the newer version of cluster."
             )
-        self._db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT")
+        if found < FORMAT:  # else nothing is written: a full disk does not matter here
+            self._db.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT"
+            )
 
     def close(self) -> None:
         """Close the file; the WAL is folded in."""
@@ -152,7 +163,7 @@ class Store:
         rows = [_job_values(job) for job in changes.jobs.values()]
         rows += [_array_values(array) for array in changes.arrays.values()]
         if rows:
-            many("INSERT OR REPLACE INTO job VALUES (?,?,?,?,?,?,?,?,?,?)", rows)
+            many(_UPSERT_JOB, rows)
         contents = [(id, *_flat(c)) for id, c in changes.contents.items() if c != Content()]
         if contents:
             many("INSERT OR REPLACE INTO content VALUES (?,?,?,?,?,?,?)", contents)
@@ -347,21 +358,19 @@ def _number(label: str) -> int:
 
 
 def _job_values(job: Job) -> tuple[Any, ...]:
-    row = _JobRow(**{name: getattr(job, name) for name in _job_names})
     is_open = job.ending or not states.is_final(job.state)
     spec = job.spec
     return (
         job.id, _JOB, job.array, job.state, spec.name, spec.namespace, job.submitted, job.ended,
-        is_open, _encode(row),
+        is_open, _encode(_job_row(job)),
     )  # fmt: skip
 
 
 def _array_values(array: Array) -> tuple[Any, ...]:
-    row = _ArrayRow(**{name: getattr(array, name) for name in _array_names})
     spec = array.spec
     return (
         array.id, _ARRAY, 0, array_state(array), spec.name, spec.namespace, array.submitted,
-        array.ended, not array.ended, _encode(row),
+        array.ended, not array.ended, _encode(_array_row(array)),
     )  # fmt: skip
 
 

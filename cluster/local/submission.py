@@ -14,13 +14,13 @@ from cluster.errors import UnknownDependency, Unsatisfiable
 from cluster.local import events as ev
 from cluster.local import resources, settling
 from cluster.local.dependencies import MET, NEVER, WAIT, check_type, verdict
-from cluster.local.events import Array, Job, Known
+from cluster.local.events import Array, Changes, Job, Known
 from cluster.spec import Dependency, JobSpec
 
 if TYPE_CHECKING:
     from cluster.local.queue_state import QueueState
 
-__all__ = ["submit"]
+__all__ = ["submit", "withdraw"]
 
 
 def submit(queue: QueueState, event: ev.Submit, now: float) -> None:
@@ -40,6 +40,41 @@ def submit(queue: QueueState, event: ev.Submit, now: float) -> None:
     labels = [str(id) for id in ids]
     queue.changes.keys[event.key] = labels
     queue._effects.append(ev.Reply(event.to, labels))
+
+
+def withdraw(queue: QueueState, changes: Changes, now: float) -> set[int]:
+    """Let the submissions among these changes, which could not be written, never have been.
+
+    They were made in the turn that just ended, so nobody knows of them; their
+    ids are not given again.
+
+    Args:
+        queue: its current turn must be empty.
+        changes: of that turn; the rest of it is kept.
+
+    Returns:
+        The raw ids that there are no more.
+    """
+    gone: set[int] = set()
+    for id, spec in changes.requests.items():
+        gone.update(range(id, id + 1 + (spec.array.count if spec.array else 0)))
+    for id in changes.requests:
+        for raw in [*queue.elements.get(id, ()), id]:
+            entry = queue.jobs.get(raw) or queue.arrays.get(raw)
+            if isinstance(entry, Job):
+                queue.release_cores(entry, now)
+            if entry is not None:
+                for target, _ in entry.unmet:
+                    queue.waiters[target].remove(raw)
+    for waiting in [id for id in queue.waiting if id in gone]:
+        queue.waiting.remove(waiting)
+    for table in (queue.jobs, queue.arrays, queue.elements, queue.parked, queue.waiters,
+                  changes.jobs, changes.arrays, changes.contents, changes.requests,
+                  queue.changes.jobs, queue.changes.arrays):  # fmt: skip
+        for id in gone & table.keys():
+            del table[id]
+    changes.keys.clear()
+    return gone
 
 
 def _check(queue: QueueState, spec: JobSpec) -> resources.Vector:

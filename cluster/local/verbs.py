@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from cluster import states
 from cluster.local import events as ev
+from cluster.local import prefill
 from cluster.local.events import Array, Job
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def cancel_entry(queue: QueueState, entry: Job | Array, why: str, now: float) ->
         return _cancel_array(queue, entry, why, now)
     if entry.ending:
         return f"already {entry.state}, its processes are being ended"
-    runs = entry.allocation is not None
+    runs = entry.allocation is not None or entry.assigned
     queue.finish(entry, "cancel", why, now)
     if runs:
         queue.do(ev.EndProcesses(entry.id, entry.attempt, "cancel"))
@@ -103,6 +104,8 @@ def _turn(queue: QueueState, entry: Job | Array, event: str, done: str, now: flo
         else:
             entry.state = state
         queue.write(entry)
+        if isinstance(entry, Job) and entry.assigned:
+            prefill.recall(queue)
         queue.admit(entry, now)
         said = done
     if isinstance(entry, Array):
@@ -113,6 +116,7 @@ def _turn(queue: QueueState, entry: Job | Array, event: str, done: str, now: flo
 
 def _priority(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
     entry.priority = number
+    prefill.recall(queue)
     queue.write(entry)
     queue.admit(entry, now)
     if isinstance(entry, Array):

@@ -128,7 +128,7 @@ def element_info(array: Array, index: int, queue: QueueState | None, now: float)
 def why_pending(entry: Job | Array, queue: QueueState, now: float, expected: float) -> str:
     """Say in one sentence what keeps a job from starting."""
     state = entry.rest if isinstance(entry, Array) else entry.state
-    prefix = f"{entry.reason}; " if isinstance(entry, Job) and entry.attempt else ""
+    prefix = f"{entry.reason}; " if isinstance(entry, Job) and entry.reason else ""
     if state == states.HELD:
         return f"{prefix}Held: `cluster release {_label(entry)}` lets it go"
     if any(target < 0 for target, _ in entry.unmet):

@@ -26,6 +26,7 @@ from cluster.spec import JobSpec
 PROTOCOL = 1
 NODE_PROTOCOL = 1
 MAX_FRAME = 1 << 28  # a length beyond this is not ours: some other program is talking
+SPLIT_BYTES = 1 << 24  # several messages that are larger together go in several frames
 INLINE_LIMIT = 256 * 1024  # bytes of stdout, stderr or result that go into the store
 
 Env = dict[bytes, bytes]
@@ -275,6 +276,8 @@ class Start(_Message, frozen=True, tag="start"):
     `index` is None unless it is an element of an array (then `array` is that
     array's id).  `memory_mib` and `walltime_s`: 0 is no limit.
     `label` is the id people see.
+    `queued`: do not start it yet, but by yourself as soon as a job like it is
+    over, on that job's cpus and gpus.  The same without `queued` starts it now.
     """
 
     job: int
@@ -290,10 +293,14 @@ class Start(_Message, frozen=True, tag="start"):
     grace_s: float = 5.0
     array: int = 0
     index: int | None = None
+    queued: bool = False
 
 
 class End(_Message, frozen=True, tag="end"):
-    """End all processes of a job: SIGTERM, grace, SIGKILL.  `why` comes back."""
+    """End all processes of a job: SIGTERM, grace, SIGKILL.  `why` comes back.
+
+    "recall" means only one that is queued: give it back, unless it has started.
+    """
 
     job: int
     attempt: int
@@ -366,6 +373,7 @@ class Exited(_Message, frozen=True, tag="exited"):
     "memory", "requeue", or any `why` of an `End`.
     started, ended: seconds since the epoch.  cpu_s, peak_memory_mib: of the
     whole tree as far as it was reaped.
+    next_job, next_attempt: the queued job that was started in its place, or 0.
     """
 
     job: int
@@ -378,20 +386,12 @@ class Exited(_Message, frozen=True, tag="exited"):
     cpu_s: float = 0.0
     peak_memory_mib: float = 0.0
     content: Content = Content()
+    next_job: int = 0
+    next_attempt: int = 0
 
 
 Request = (
-    Hello
-    | Submit
-    | Query
-    | Fetch
-    | Describe
-    | Watch
-    | Unwatch
-    | Block
-    | Unblock
-    | Act
-    | Control
+    Hello | Submit | Query | Fetch | Describe | Watch | Unwatch | Block | Unblock | Act | Control
 )
 Reply = Welcome | Answer | Failure | Ended
 Order = Attach | Keep | Start | End | Signal | Ack | Warm | Leave
@@ -403,8 +403,12 @@ encode_value = _encode
 
 
 def frame(messages: Iterable[_Message]) -> bytes:
-    """Encode messages as one frame."""
-    body = _encode(list(messages))
+    """Encode messages as one frame, or as few as keep each one small."""
+    some = list(messages)
+    body = _encode(some)
+    if len(body) > SPLIT_BYTES and len(some) > 1:
+        half = len(some) // 2
+        return frame(some[:half]) + frame(some[half:])
     return _LENGTH.pack(len(body)) + body
 
 

@@ -31,7 +31,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.final: dict[str, str] = {}
         self.begun: set[tuple[int, int]] = set()
         self.processes: dict[tuple[int, int], str] = {}  # what a node would have
+        self.in_advance: dict[tuple[int, int], str] = {}  # what it would start by itself
         self.keys = 0
+        self.late: list[ev.Exited] = []
         self.turn(ev.Attached((), ()))
 
     def teardown(self):
@@ -50,15 +52,38 @@ class QueueMachine(RuleBasedStateMachine):
             self.store.commit(changes, self.now)
         for effect in effects:
             if isinstance(effect, ev.StartProcess):
-                attempt = (effect.job.id, effect.job.attempt)
-                assert attempt not in self.begun, "started twice"
-                self.begun.add(attempt)
-                self.processes[attempt] = effect.job.label
+                self.order(effect)
+            elif isinstance(effect, ev.EndProcesses):
+                key = (effect.job, effect.attempt)
+                if self.in_advance.pop(key, None) or (
+                    effect.why == "recall" and key not in self.processes
+                ):
+                    self.late.append(ev.Exited(*key, 0, effect.why))
             elif isinstance(effect, ev.Finished) and isinstance(effect.job, Job):
                 assert effect.job.label not in self.final, "ended twice"
                 assert states.is_final(effect.job.state)
                 self.final[effect.job.label] = effect.job.state
         return effects
+
+    def order(self, effect):
+        """A node starts what it is told to, once, and keeps what it may start later."""
+        attempt = (effect.job.id, effect.job.attempt)
+        if effect.queued:
+            self.in_advance[attempt] = effect.job.label
+        elif attempt not in self.processes:
+            self.in_advance.pop(attempt, None)
+            self.begin(attempt, effect.job.label)
+
+    def begin(self, attempt, label):
+        assert attempt not in self.begun, "started twice"
+        self.begun.add(attempt)
+        self.processes[attempt] = label
+
+    @precondition(lambda self: self.late)
+    @rule()
+    def answer_late(self):
+        """The node's answers to a recall take their time."""
+        self.turn(self.late.pop(0))
 
     @rule(
         cores=st.integers(1, 4),
@@ -76,7 +101,9 @@ class QueueMachine(RuleBasedStateMachine):
     )  # fmt: skip
     def submit(self, cores, memory, gpus, priority, hold, begin, array, retries, requeue,
                unsatisfiable, data):  # fmt: skip
-        targets = data.draw(st.lists(st.sampled_from(self.labels), max_size=2)) if self.labels else []
+        targets = (
+            data.draw(st.lists(st.sampled_from(self.labels), max_size=2)) if self.labels else []
+        )
         dependencies = tuple(Dependency(t, data.draw(TYPES)) for t in targets)
         spec = JobSpec(
             name="j", cores=cores, memory_mib=memory, gpus=gpus, priority=priority, hold=hold,
@@ -97,7 +124,13 @@ class QueueMachine(RuleBasedStateMachine):
     def exit(self, data, status, why):
         job, attempt = data.draw(st.sampled_from(sorted(self.processes)))
         del self.processes[job, attempt]
-        self.turn(ev.Exited(job, attempt, status, why=why, ended=self.now, cpu_s=1.0))
+        following = next(iter(self.in_advance), (0, 0))
+        if following[0]:
+            self.begin(following, self.in_advance.pop(following))
+        self.turn(
+            ev.Exited(job, attempt, status, why=why, started=1.0, ended=self.now, cpu_s=1.0,
+                      next=following)
+        )  # fmt: skip
 
     @precondition(lambda self: self.labels)
     @rule(data=st.data(), number=st.integers(-2, 2),
@@ -133,12 +166,19 @@ class QueueMachine(RuleBasedStateMachine):
                                          memory_mib=record.spec.memory_mib, gpus=record.spec.gpus)  # fmt: skip
         self.queue.restore(jobs, arrays, self.now)
         self.compare(before)
+        self.in_advance.clear()  # a node that a new server attaches to forgets them
+        self.late.clear()
         running = tuple((job, attempt, 1) for job, attempt in known)
         self.turn(ev.Attached(running, ()))
 
     def compare(self, before):
-        plain = {id: comparable(job) for id, job in self.queue.jobs.items()}
-        assert plain == {id: comparable(job) for id, job in before.jobs.items()}
+        assert set(self.queue.jobs) == set(before.jobs)
+        for id, job in self.queue.jobs.items():
+            old = before.jobs[id]
+            if job.assigned and old.allocation is not None:  # started by the node: not written
+                assert job.attempt == old.attempt
+            else:
+                assert comparable(job) == comparable(old)
         arrays = {id: comparable(array) for id, array in self.queue.arrays.items()}
         assert arrays == {id: comparable(array) for id, array in before.arrays.items()}
         assert set(self.queue.waiting) == {i for i in before.waiting if i > 0}
@@ -173,16 +213,28 @@ class QueueMachine(RuleBasedStateMachine):
     @invariant()
     def nothing_that_could_wait_for_cores_is_forgotten(self):
         for job in self.queue.jobs.values():
-            free_to_go = job.state == states.PENDING and not job.unmet and job.spec.begin <= self.now
+            free_to_go = (
+                job.state == states.PENDING and not job.unmet and job.spec.begin <= self.now
+            )
             parked = job.id in self.queue.parked.get(job.array, ())
             due = any(id == job.id for _, id in self.queue.begins)
-            assert not free_to_go or job.id in self.queue.waiting or parked or due
+            kept = parked or due or job.assigned
+            assert not free_to_go or job.id in self.queue.waiting or kept
 
 
 def comparable(record):
     """What must survive a restart: all but the views of the moment."""
     fields = {f: getattr(record, f) for f in record.__struct_fields__}
-    for transient in ("spec", "pid", "stdout", "stderr", "allocation"):
+    for transient in (
+        "running",
+        "started_count",
+        "recalled",
+        "spec",
+        "pid",
+        "stdout",
+        "stderr",
+        "allocation",
+    ):
         fields.pop(transient, None)
     return fields | {"holds": getattr(record, "allocation", None) is not None}
 

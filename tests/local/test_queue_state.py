@@ -14,7 +14,7 @@ NAMES = resources.names(["license"])
 
 
 class Driver:
-    """A queue with a clock in hand, and what came out of it."""
+    """A queue with a clock in hand, a node that does as told, and what came out of it."""
 
     def __init__(self, **capacity: int) -> None:
         amounts = {"cores": 2, "memory_mib": 4096, **capacity}
@@ -24,31 +24,62 @@ class Driver:
         self.effects: list[ev.Effect] = []
         self.changes = ev.Changes()
         self.ended: dict[str, tuple[str, str]] = {}
+        self.in_advance: list[tuple[int, int]] = []  # what the node has, not started
+        self.began: list[str] = []
         self.do(ev.Attached((), ()))
 
     def do(self, event: ev.Event) -> list[ev.Effect]:
+        self.began = []
+        self.turn(event)
+        return self.effects
+
+    def turn(self, event: ev.Event) -> None:
         self.queue.handle(event, self.now)
         self.queue.schedule(self.now)
         self.changes, self.effects = self.queue.take()
-        for effect in self.effects:
+        for effect in list(self.effects):
             if isinstance(effect, ev.Finished) and isinstance(effect.job, ev.Job):
                 self.ended[effect.job.label] = (effect.job.state, effect.job.reason)
+            elif isinstance(effect, ev.StartProcess):
+                self.order(effect)
+            elif isinstance(effect, ev.EndProcesses):
+                key = (effect.job, effect.attempt)
+                if key in self.in_advance:
+                    self.in_advance.remove(key)
+                    before = self.effects
+                    self.turn(ev.Exited(*key, 0, effect.why))
+                    self.effects = before + self.effects
+
+    def order(self, effect: ev.StartProcess) -> None:
+        key = (effect.job.id, effect.job.attempt)
+        if effect.queued:
+            self.in_advance.append(key)
+            return
+        if key in self.in_advance:
+            self.in_advance.remove(key)
+        self.began.append(effect.job.label)
+
+    def exit(self, id: int, code: int = 0, **more: object) -> list[ev.Effect]:
+        attempt = self.queue.jobs[id].attempt
+        following = (0, 0)
+        self.began = []
+        if self.in_advance:
+            following = self.in_advance.pop(0)
+            self.began.append(self.queue.jobs[following[0]].label)
+        status = {"status": code << 8, "next": following, "started": self.queue.jobs[id].started, **more}
+        self.turn(ev.Exited(id, attempt, **status))  # type: ignore[arg-type]
         return self.effects
+
+    def started(self) -> list[str]:
+        return self.began
 
     def submit(self, *specs: JobSpec, known: dict[str, ev.Known] | None = None) -> list[str]:
         replies = self.do(ev.Submit("me", b"key", specs, known or {}))
         return next(e.value for e in replies if isinstance(e, ev.Reply))
 
-    def exit(self, id: int, code: int = 0, **more: object) -> list[ev.Effect]:
-        attempt = self.queue.jobs[id].attempt
-        return self.do(ev.Exited(id, attempt, code << 8, **more))  # type: ignore[arg-type]
-
     def act(self, verb: str, label: str, number: int = 0) -> str:
         effects = self.do(ev.Act("me", verb, (label,), number))
         return next(e.value for e in effects if isinstance(e, ev.Reply))[label]
-
-    def started(self) -> list[str]:
-        return [e.job.label for e in self.effects if isinstance(e, ev.StartProcess)]
 
     def state(self, id: int) -> str:
         return self.queue.jobs[id].state
@@ -106,7 +137,9 @@ def test_a_job_with_more_cores_than_the_machine_is_refused_and_nothing_is_queued
 
 def test_memory_and_named_resources_limit_what_runs_at_once():
     driver = Driver(license=1)
-    driver.submit(job(resources={"license": 1}), job(resources={"license": 1}), job(memory_mib=5000 - 904))
+    driver.submit(
+        job(resources={"license": 1}), job(resources={"license": 1}), job(memory_mib=5000 - 904)
+    )
 
     assert driver.started() == ["1", "3"]
     assert "needs 1 license, 0 free" in driver.why(2)
@@ -163,7 +196,7 @@ def test_a_signal_is_told_by_its_name():
     driver = Driver()
     driver.submit(job())
 
-    driver.do(ev.Exited(1, 1, 11))
+    driver.exit(1, status=11)
 
     assert driver.ended["1"] == (states.FAILED, "signal 11 (SIGSEGV)")
 
@@ -267,7 +300,7 @@ def test_a_cancelled_running_job_is_final_at_once_but_keeps_its_cores_until_it_i
     assert ev.EndProcesses(1, 1, "cancel") in driver.effects
     assert driver.started() == []
 
-    driver.do(ev.Exited(1, 1, 15))
+    driver.exit(1, status=15)
 
     assert driver.ended["1"][0] == states.CANCELLED
     assert driver.started() == ["2"]
@@ -313,7 +346,7 @@ def test_requeue_ends_a_running_job_and_starts_it_again_as_the_next_attempt():
 
     driver.act("requeue", "1")
     assert ev.EndProcesses(1, 1, "requeue") in driver.effects
-    driver.do(ev.Exited(1, 1, 15, why="requeue"))
+    driver.exit(1, status=15, why="requeue")
 
     assert (driver.state(1), driver.queue.jobs[1].attempt) == (states.RUNNING, 2)
 
@@ -450,8 +483,8 @@ def test_an_array_is_one_record_until_its_elements_start():
     driver.submit(job(array=ArraySpec(5, 1_000_000, 5)))
 
     assert driver.started() == ["1_5", "1_10"]
-    assert len(driver.queue.jobs) == 2
-    assert len(driver.changes.jobs) == 2
+    assert len(driver.queue.jobs) == 2 + 8  # running, and assigned to the node
+    assert len(driver.changes.jobs) == 2 + 8
 
 
 def test_a_running_limit_holds_for_all_elements():
@@ -518,8 +551,8 @@ def test_cancelling_an_array_ends_all_its_elements():
     driver.act("cancel", "1")
     assert len(driver.queue.jobs) == 2
 
-    driver.do(ev.Exited(2, 1, 15))
-    driver.do(ev.Exited(3, 1, 15))
+    driver.exit(2, status=15)
+    driver.exit(3, status=15)
 
     assert not driver.queue.jobs
     assert not driver.queue.arrays
@@ -612,6 +645,120 @@ def test_what_the_node_runs_and_the_queue_does_not_know_is_ended():
     driver.do(ev.Attached(((9, 1, 4711),), ()))
 
     assert driver.effects == [ev.EndProcesses(9, 1, "unknown")]
+
+
+# ---------------------------------------------------------------- assigned in advance
+
+
+def test_the_next_of_the_same_shape_are_given_to_the_node_in_advance_and_stay_pending():
+    driver = Driver()
+
+    driver.submit(*[job() for _ in range(20)])
+
+    assert driver.in_advance == [(id, 1) for id in range(3, 11)]
+    assert driver.state(3) == states.PENDING
+    assert driver.why(3) == "Resources: needs 1 core, 0 free"
+    assert driver.changes.jobs[3].assigned
+
+
+def test_nothing_is_given_in_advance_when_shapes_differ_or_the_first_in_line_has_another():
+    driver = Driver(cores=3)
+    driver.submit(job(cores=2), job(), job(), job())
+    mixed = list(driver.in_advance)
+    other = Driver()
+    other.submit(job(), job(), job("wide", cores=2), job())
+
+    assert (mixed, other.in_advance) == ([], [])
+
+
+def test_what_the_node_starts_by_itself_takes_the_place_and_the_cpus_of_what_ended():
+    driver = Driver()
+    driver.submit(job(), job(), job())
+    cpus = driver.queue.jobs[2].allocation.cpus
+
+    driver.exit(2)
+
+    assert driver.started() == ["3"]
+    assert driver.state(3) == states.RUNNING
+    assert driver.queue.jobs[3].allocation.cpus == cpus
+
+
+def test_a_job_of_higher_priority_takes_back_what_was_given_in_advance():
+    driver = Driver(cores=1)
+    driver.submit(job(), job("assigned"))
+    assert driver.in_advance == [(2, 1)]
+
+    driver.submit(job("urgent", priority=1))
+    driver.exit(1)
+
+    assert driver.started() == ["3"]
+
+
+def test_an_assigned_job_can_be_held_and_cancelled():
+    driver = Driver(cores=1)
+    driver.submit(job(), job(), job(), job())
+
+    driver.act("hold", "2")
+    driver.act("cancel", "3")
+    driver.exit(1)
+
+    assert driver.state(2) == states.HELD
+    assert driver.ended["3"][0] == states.CANCELLED
+    assert driver.started() == ["4"]
+
+
+def test_a_job_that_the_node_started_before_it_heard_of_the_hold_runs():
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+    driver.in_advance.clear()  # the order to give it back comes too late
+    driver.act("hold", "2")
+
+    driver.exit(1, next=(2, 1))
+
+    assert driver.state(2) == states.RUNNING
+
+
+def test_a_pause_takes_back_what_was_given_in_advance():
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+
+    driver.do(ev.Switch("me", True))
+    driver.exit(1)
+
+    assert driver.started() == []
+    assert driver.queue.jobs[2].attempt == 0
+
+
+def test_an_assigned_job_that_a_new_node_does_not_know_waits_again():
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+    driver.in_advance.clear()
+
+    driver.do(ev.Attached(((1, 1, 7),), ()))
+
+    assert driver.in_advance == [(2, 1)]
+
+
+def test_an_assigned_job_that_a_node_reports_as_running_runs():
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+    driver.in_advance.clear()
+
+    driver.do(ev.Attached(((2, 1, 7),), ((1, 1),)))
+
+    assert driver.state(2) == states.RUNNING
+
+
+@pytest.mark.parametrize(("unclean", "state"), [(True, "NODE_FAIL"), (False, "RUNNING")])
+def test_after_a_crash_of_the_machine_an_assigned_job_may_have_run_already(unclean, state):
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+    driver.in_advance.clear()
+
+    driver.do(ev.Attached((), (), rebooted=True, is_unclean=unclean))
+
+    ended = driver.ended.get("2", (None,))[0]
+    assert (ended or driver.state(2)) == state
 
 
 # ---------------------------------------------------------------- capacity

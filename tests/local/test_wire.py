@@ -1,6 +1,7 @@
 """Frames: what goes in comes out, however the bytes are cut."""
 
 import struct
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,9 @@ from cluster.spec import Dependency, JobSpec
 
 MESSAGES = [
     wire.Hello(1, "0.1.0", 4711),
-    wire.Submit(1, b"key", (JobSpec(name="a", dependencies=(Dependency("3"),)),), {"h": {b"A": b"\xff"}}),
+    wire.Submit(
+        1, b"key", (JobSpec(name="a", dependencies=(Dependency("3"),)),), {"h": {b"A": b"\xff"}}
+    ),
     wire.Watch(2, ("1", "2_3"), True),
 ]  # fmt: skip
 
@@ -24,7 +27,7 @@ def test_messages_survive_any_cut_of_the_stream(cuts):
     reader = wire.Reader(wire.Request)
     edges = [0, *sorted(min(cut, len(stream)) for cut in cuts), len(stream)]
 
-    got = [m for a, b in zip(edges, edges[1:], strict=False) for m in reader.feed(stream[a:b])]
+    got = [m for a, b in pairwise(edges) for m in reader.feed(stream[a:b])]
 
     assert [type(m) for m in got] == [type(m) for m in MESSAGES]
     assert got[0] == MESSAGES[0]
