@@ -14,6 +14,7 @@ As a program: `python runner.py CALL RESULT [JOB ATTEMPT]`.
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
 import pickle
@@ -46,7 +47,9 @@ MAX_CHAIN = 20  # exceptions that caused one another
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))  # no need of cloudpickle
 _HERE = (lambda: None).__code__.co_filename
 
-# Writes out what C code left in its buffers; a warm parent sets it, for it has ctypes.
+# A warm parent sets them: ends logging, where that has no exit function of its own;
+# writes out what C code left in its buffers (it has ctypes).
+end_logging: Callable[[], object] | None = None
 flush_c: Callable[[], object] | None = None
 
 
@@ -158,6 +161,8 @@ def check_versions(python: tuple[int, int], cloudpickle_version: str) -> None:
             "(pip install cloudpickle)"
         ) from None
     ours = cloudpickle.__version__
+    if ours == cloudpickle_version:
+        return
     if _major_minor(ours) < _major_minor(cloudpickle_version):
         raise Refused(
             f"cloudpickle {cloudpickle_version} pickled this call, and {sys.executable} has "
@@ -298,7 +303,7 @@ def _stand_in_for_main(function: Any) -> None:
     # cloudpickle keeps the classes it made; if it calls them otherwise one day, we do without
     by_value = sys.modules.get("cloudpickle.cloudpickle")
     classes = getattr(by_value, "_DYNAMIC_CLASS_TRACKER_BY_ID", {})
-    for made in (inner, *classes.values()):
+    for made in (inner, *(classes.values() if len(classes) else ())):
         name = getattr(made, "__qualname__", ".")
         if getattr(made, "__module__", None) == "__main__" and "." not in name:
             main[name] = made
@@ -465,12 +470,22 @@ def _write_all(fd: int, pieces: Iterable[Bytes]) -> None:
 
 def leave(code: int) -> NoReturn:
     """End this process as Python ends: threads joined, exit functions run, files flushed."""
-    threading = sys.modules.get("threading")
-    if threading is not None:
-        _do(threading._shutdown)  # joins threads that are no daemons
+    os._exit(finish(code) & 0xFF)
+
+
+def finish(code: int) -> int:
+    """Do everything before the very end; gives the exit code."""
     import atexit
 
-    _do(atexit._run_exitfuncs)
+    threading = sys.modules.get("threading")
+    # Asked first: to call them where nothing is to do costs a forked job 50 pages of memory.
+    is_busy = _thread._count() or getattr(threading, "_threading_atexits", ())
+    if threading is not None and (is_busy or atexit._ncallbacks()):
+        _do(threading._shutdown)  # joins threads that are no daemons
+    if atexit._ncallbacks():
+        _do(atexit._run_exitfuncs)
+    if end_logging is not None:
+        _do(end_logging)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None and not stream.closed:
@@ -480,7 +495,7 @@ def leave(code: int) -> NoReturn:
             code = code or 120  # Python's own code for this
     if flush_c is not None:
         flush_c()
-    os._exit(code & 0xFF)
+    return code
 
 
 def _do(function: Callable[[], object]) -> None:
@@ -490,11 +505,15 @@ def _do(function: Callable[[], object]) -> None:
         _say(describe(error)["formatted"], end="")
 
 
-def rehearse() -> None:
-    """Go the way of a job once without leaving a trace, so that a fork need not warm it up."""
-    call = b"".join(pack_call(pickle.dumps((len, ("",), {}), 5), []))
-    status, reason, body, _ = _outcome(call)
-    envelope(status, 1, 1, reason, body)
+def a_call() -> bytes:
+    """Make a call of a function that travels by value, for rehearsals."""
+    import types
+
+    import cloudpickle
+
+    function = types.FunctionType((lambda: None).__code__, {"__name__": "__main__"})
+    pickled = cloudpickle.dumps((function, (), {}), 5)
+    return b"".join(pack_call(pickled, [], cloudpickle_version=cloudpickle.__version__))
 
 
 def main(argv: Sequence[str]) -> NoReturn:

@@ -37,6 +37,7 @@ _log = logging.getLogger(__name__)
 RETRY_DELAYS_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 RETRY_SLOW_S = 1.0
 GROUP_RETRY_S = 1.0
+FLUSH_S = 0.005  # what is not urgent in the journal waits so long for what is
 RECALL = "recall"
 _MIB = 1 << 20
 _RUSAGE_UNIT = 1 if processes.IS_MACOS else 1024  # ru_maxrss: bytes there, KiB here
@@ -100,6 +101,7 @@ class Execution:
         self._finished: dict[Key, _Finished] = {}
         self._is_unsettled = False
         self._settling: Timer | None = None
+        self._flushing: Timer | None = None
         self._ending = Ending(
             lifecycle.token(state_dir),
             loop,
@@ -394,8 +396,17 @@ class Execution:
             _log.exception("job %d.%d: its end is not in the journal", *job.key)
         point("node.after_ended")
 
+    def _flush_journal(self) -> None:
+        self._flushing = None
+        try:
+            self._journal.flush()
+        except OSError:  # recovery finds the processes by their tokens
+            _log.exception("the journal cannot be written")
+
     def settle(self) -> None:
         """Finish the jobs of which nothing is left; end what others left."""
+        if self._journal.is_behind and self._flushing is None:
+            self._flushing = self._loop.later(FLUSH_S, self._flush_journal)
         if not self._is_unsettled and not self._closing:
             return
         try:

@@ -14,6 +14,7 @@ with `read`; the node itself reads it only to learn which slots are taken.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import os
@@ -136,6 +137,7 @@ class Journal:
         self._open = {key_of(entry.begin): entry for entry in entries}
         self.foreign = frozenset(self._open)
         self._fd, self._size = -1, 0
+        self._pending: list[bytes] = []
         self.compact()
 
     @property
@@ -149,9 +151,12 @@ class Journal:
         self._open[record.job, record.attempt] = Entry(self._node, record)
 
     def spawned(self, record: Spawned) -> None:
-        """Write what process a job is."""
+        """Write what process a job is, with the next record or `flush`.
+
+        Were it lost, `recover` would find the process by its token.
+        """
         self._open[record.job, record.attempt].spawned = record
-        self._append(record)
+        self._pending.append(_pack(record))
 
     def ended(self, record: Ended) -> None:
         """Write how a job ended."""
@@ -167,16 +172,30 @@ class Journal:
         entry = self._open.pop(key, None)
         if entry is None:
             return None
+        self._pending.append(_pack(Acked(*key)))
         try:
-            self._append(Acked(*key))
             if self._size > self._compact_bytes:
                 self._compact_bytes = max(self._compact_bytes, 2 * self.compact())
         except OSError:  # harmless: the server knows the job's end and ignores a second
             _log.exception("job %d.%d is acknowledged, the journal could not say so", *key)
         return entry.begin.slot
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether `flush` has something to write."""
+        return bool(self._pending)
+
+    def flush(self) -> None:
+        """Write what waits for the next record."""
+        if self._pending:
+            self._write(b"".join(self._pending))
+            self._pending.clear()
+
     def _append(self, record: _Record) -> None:
-        data = _pack(record)
+        self._write(b"".join((*self._pending, _pack(record))))
+        self._pending.clear()
+
+    def _write(self, data: bytes) -> None:
         written = os.write(self._fd, data)
         if written != len(data):  # the disk is full: leave no half record behind
             os.ftruncate(self._fd, self._size)
@@ -204,6 +223,7 @@ class Journal:
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._size = fd, len(data)
+        self._pending.clear()  # it is among the records, or no longer open
         return len(data)
 
     def _records(self) -> Iterable[_Record]:
@@ -220,6 +240,8 @@ class Journal:
     def close(self) -> None:
         """Close the file, and remove it if nothing in it is open."""
         if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                self.flush()
             os.close(self._fd)
             self._fd = -1
             if not self._open:

@@ -196,8 +196,9 @@ class Node:
         with contextlib.suppress(OSError):
             if os.stat(self._address).st_ino == self._inode:
                 return
+        before = self._listener
         try:
-            before, _ = self._listener, self._listen()
+            self._listen()
         except OSError:
             _log.exception("the socket was removed, and no other can be made; it is tried again")
             return

@@ -8,10 +8,11 @@ node left when it died is found by `recover`, and reported here like the rest.
 
 from __future__ import annotations
 
+import os
 import socket
-import sys
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -96,7 +97,8 @@ class NodeLink:
             self._failed(ServerUnavailable("it cannot be reached; it is tried again"))
 
     def _failed(self, error: Exception) -> None:
-        print(f"node: {error}", file=sys.stderr, flush=True)
+        with suppress(OSError):  # a full disk
+            os.write(2, f"node: {error}\n".encode())
         self._failures += 1
         wait_s = BACKOFF_S[min(self._failures, len(BACKOFF_S) - 1)]
         self._retry_at = time.monotonic() + wait_s

@@ -246,12 +246,12 @@ def _describe(server: Server, peer: Connection, message: wire.Describe) -> bytes
 def _watch(server: Server, peer: Connection, message: wire.Watch) -> None:
     raws = [(label, _raw(server, label)[0]) for label in message.ids]
     for label, raw in raws:
-        if server.queue.is_live(label):
+        info = None if server.queue.is_live(label) else info_of(server, label)
+        # What ended while the store cannot be written is not final there yet.
+        if info is None or not (info.counts or states.is_final(info.state)):
             peer.watches[raw] = message.content
             server.watchers.setdefault(raw, set()).add(peer)
             continue
-        info = info_of(server, label)
-        assert info is not None
         wanted = message.content and not peer.is_full
         peer.tell(info, server.store.content(raw) if wanted else None)
 

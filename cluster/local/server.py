@@ -17,8 +17,8 @@ import signal
 import socket
 import sqlite3
 import struct
-import sys
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -332,7 +332,7 @@ class Server:
             peer.out.append(failure(seq, error))
             return
         except Exception as error:  # a fault of ours must not take the queue down
-            sys.excepthook(type(error), error, error.__traceback__)
+            _log("".join(traceback.format_exception(error)))
             peer.out.append(failure(seq, error))
             return
         if seq and not requests.is_later(value):
@@ -632,4 +632,5 @@ def result_header(content: Content) -> tuple[int | None, str]:
 
 
 def _log(text: str) -> None:
-    print(time.strftime("%Y-%m-%d %H:%M:%S"), "server:", text, file=sys.stderr, flush=True)
+    with suppress(OSError):  # a full disk is told as far as there is room, and ends nobody
+        os.write(2, f"{time.strftime('%Y-%m-%d %H:%M:%S')} server: {text}\n".encode())

@@ -12,7 +12,7 @@ import errno
 import os
 import signal
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 
 from cluster.local import memory_limit
@@ -141,48 +141,45 @@ class Spawner:
             StartFailed: with a sentence that names what is wrong.
             TryAgain: later.
         """
-        with self._as_the_job(launch, cpus), contextlib.ExitStack() as opened:
+        umask = os.umask(launch.umask)
+        opened: list[int] = []
+        try:
+            self._set_oom_score(JOB_OOM_SCORE)
+            _enter(launch.cwd)
+            if cpus:
+                _set_affinity(cpus)
             actions = _file_actions(launch, out, err, opened)
-            path = _find_program(launch.argv, env)
-            argv = launch.argv
+            path, argv = _find_program(launch.argv, env), launch.argv
             if join_file:
                 argv = memory_limit.joining(join_file, (path, *argv[1:]), env)
                 path = argv[0]
-            try:
-                return os.posix_spawn(
-                    path,
-                    argv,
-                    env,
-                    file_actions=actions,
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=self._defaults,
-                )
-            except OSError as error:
-                raise _explain(error, path) from error
-            except ValueError as error:  # a NUL, or "=" in a variable's name
-                raise StartFailed(NOT_RUN, f"{_show(path)} cannot be run: {error}") from error
-
-    @contextlib.contextmanager
-    def _as_the_job(self, launch: Launch, cpus: Sequence[int]) -> Iterator[None]:
-        umask = os.umask(launch.umask)
-        try:
-            self._set_oom_score(JOB_OOM_SCORE)
-            try:
-                os.chdir(launch.cwd)
-            except (OSError, ValueError) as error:
-                reason = _reason(error)
-                text = f"working directory {_show(launch.cwd)}: {reason}"
-                raise StartFailed(NOT_RUN, text) from error
-            if cpus:
-                _set_affinity(cpus)
-            yield
+            return self._spawn(path, argv, env, actions)
         finally:
             if cpus:
                 _set_affinity(self._cpus)
             os.chdir("/")
             os.umask(umask)
             self._set_oom_score(self._oom_score)
+            for fd in opened:
+                os.close(fd)
+
+    def _spawn(
+        self, path: bytes, argv: tuple[bytes, ...], env: Mapping[bytes, bytes], actions: _Actions
+    ) -> int:
+        try:
+            return os.posix_spawn(
+                path,
+                argv,
+                env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=self._defaults,
+            )
+        except OSError as error:
+            raise _explain(error, path) from error
+        except ValueError as error:  # a NUL, or "=" in a variable's name
+            raise StartFailed(NOT_RUN, f"{_show(path)} cannot be run: {error}") from error
 
     def _set_oom_score(self, score: bytes) -> None:
         if self._oom_fd >= 0:
@@ -196,6 +193,14 @@ class Spawner:
             self._oom_fd = -1
 
 
+def _enter(cwd: bytes) -> None:
+    try:
+        os.chdir(cwd)
+    except (OSError, ValueError) as error:
+        text = f"working directory {_show(cwd)}: {_reason(error)}"
+        raise StartFailed(NOT_RUN, text) from error
+
+
 def _set_affinity(cpus: Sequence[int] | set[int]) -> None:
     with contextlib.suppress(OSError, AttributeError, ValueError):
         # a core that went away, or a system without affinity: run anyway
@@ -205,7 +210,7 @@ def _set_affinity(cpus: Sequence[int] | set[int]) -> None:
 _Actions = list[tuple[object, ...]]
 
 
-def _file_actions(launch: Launch, out: str, err: str, opened: contextlib.ExitStack) -> _Actions:
+def _file_actions(launch: Launch, out: str, err: str, opened: list[int]) -> _Actions:
     actions: _Actions = [_STDIN]
     for fd, named, slot in ((1, launch.stdout, out), (2, launch.stderr, err)):
         if fd == 2 and named and named == launch.stdout:
@@ -224,7 +229,7 @@ def named_flags(launch: Launch) -> int:
     return os.O_WRONLY | os.O_CREAT | how
 
 
-def _open_named(path: bytes, launch: Launch, opened: contextlib.ExitStack) -> int:
+def _open_named(path: bytes, launch: Launch, opened: list[int]) -> int:
     # opened by the node, without blocking: a named pipe nobody reads would stop it in vfork
     try:
         flags = named_flags(launch) | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
@@ -233,7 +238,7 @@ def _open_named(path: bytes, launch: Launch, opened: contextlib.ExitStack) -> in
         if isinstance(error, OSError) and error.errno in _PASSING:
             raise TryAgain(error) from error
         raise StartFailed(NOT_RUN, f"output file {_show(path)}: {_reason(error)}") from error
-    opened.callback(os.close, fd)
+    opened.append(fd)
     os.set_blocking(fd, True)
     return fd
 

@@ -161,7 +161,7 @@ def _look(queue: QueueState, here: Any, dependency: Dependency) -> tuple[str, in
             return NEVER, here.id, f"Dependency {dependency.job} has {failed} failed elements"
         begun = here.started_count == here.count
         return (MET if dependency.type == "after" and begun else WAIT), here.id, ""
-    begun = here.attempt > 0
+    begun = here.attempt - here.assigned > 0  # the attempt of an assigned job is still to come
     return (MET if dependency.type == "after" and begun else WAIT), here.id, ""
 
 

@@ -37,6 +37,7 @@ def final_info(job: Job, host: str) -> JobInfo:
 
 def _info(job: Job, host: str, *, reason: str, expected_start: float) -> JobInfo:
     spec = job.spec
+    attempt = job.attempt - job.assigned  # the attempt of an assigned job is still to come
     return JobInfo(
         id=job.label,
         state=job.state,
@@ -47,7 +48,7 @@ def _info(job: Job, host: str, *, reason: str, expected_start: float) -> JobInfo
         started=job.started,
         ended=job.ended,
         expected_start=expected_start,
-        attempt=job.attempt,
+        attempt=attempt,
         exitcode=job.exitcode,
         signal=job.signal,
         reason=reason,
@@ -55,7 +56,7 @@ def _info(job: Job, host: str, *, reason: str, expected_start: float) -> JobInfo
         lent=job.lent,
         cpu_s=job.cpu_s,
         peak_memory_mib=job.peak_memory_mib,
-        host=host if job.attempt else "",
+        host=host if attempt else "",
         pid=job.pid,
         gpu_indices=job.allocation.gpus if job.allocation else (),
         stdout=job.stdout,
@@ -185,6 +186,9 @@ def _short(entry: Job | Array, queue: QueueState, now: float, expected: float) -
 
 
 def _expected_start(job: Job, queue: QueueState, now: float) -> float:
+    if job.assigned:
+        end = next(queue.running.ends(now), None)
+        return end[0] if end and job is next(iter(queue.assigned.values())) else 0.0
     if job.id not in queue.waiting:
         return 0.0
     head = queue.waiting.reservation(

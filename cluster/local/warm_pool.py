@@ -36,7 +36,6 @@ __all__ = ["Usage", "WarmPool"]
 
 MAX_DEATHS = 3  # warm parents that may die over one request before it is given up
 READ_SIZE = 65536
-MAX_STRAYS = 64  # reaped children that no warm parent has recognised yet
 
 
 class Usage(NamedTuple):
@@ -89,7 +88,6 @@ class WarmPool:
         self._idle_s = idle_s
         self._by_key: dict[Key, Parent] = {}
         self._by_pid: dict[int, Parent] = {}
-        self._strays: dict[int, tuple[int, Usage]] = {}
 
     # ------------------------------------------------------------ what the node asks
 
@@ -141,8 +139,13 @@ class WarmPool:
             self._read(parent)
 
     def owns(self, pid: int) -> bool:
-        """Tell whether this child of the node is a warm parent."""
-        return pid in self._by_pid
+        """Tell whether this child of the node is a warm parent, or waits in one for a request."""
+        if pid in self._by_pid:
+            return True
+        try:
+            return os.getsid(pid) in self._by_pid  # it leaves that session once it has one
+        except OSError:
+            return False
 
     def reaped(self, pid: int, status: int, usage: UsageLike) -> bool:
         """Take notice that a child of the node, which is no known job, was reaped.
@@ -152,9 +155,10 @@ class WarmPool:
         """
         parent = self._by_pid.get(pid)
         if parent is None:
-            self._ask_who(pid, status, usage)
             return False
         parent.status = status
+        with contextlib.suppress(OSError):
+            parent.channel.shutdown(socket.SHUT_WR)  # so that the children that wait leave
         self._read(parent)
         self._bury(parent)
         return True
@@ -197,17 +201,6 @@ class WarmPool:
             parent.queued.popleft()
             parent.sent[request.job, request.attempt] = request
 
-    def _ask_who(self, pid: int, status: int, usage: UsageLike) -> None:
-        """A child died that nobody knows: it may be a job that could not say so."""
-        for parent in self._by_pid.values():
-            if parent.sent and not parent.ended:
-                times = Usage(usage.ru_utime, usage.ru_stime, usage.ru_maxrss)
-                self._strays[pid] = status, times
-                with contextlib.suppress(OSError):  # full or dying: its end settles it
-                    parent.channel.send(marshal.dumps(("who", pid), warm.MARSHAL))
-        while len(self._strays) > MAX_STRAYS:
-            del self._strays[next(iter(self._strays))]
-
     # ------------------------------------------------------------ what warm parents say
 
     def _read(self, parent: Parent) -> None:
@@ -245,12 +238,6 @@ class WarmPool:
                 self._on_spawned(job, attempt, pid)
             parent.running.pop(pid, None)
             self._on_reaped(pid, status, Usage(*times))
-        elif kind == "was":
-            pid, job, attempt = rest
-            if pid in self._strays and _answer(parent, job, attempt):
-                status, usage = self._strays.pop(pid)
-                self._on_spawned(job, attempt, pid)
-                self._on_reaped(pid, status, usage)
         elif kind == "ready":
             parent.ready, parent.reaps = True, not rest[1]
             parent.log.close()
@@ -274,7 +261,7 @@ class WarmPool:
         for request in [*parent.sent.values(), *parent.queued]:
             request.deaths += 1
             if is_final or request.deaths >= MAX_DEATHS:
-                why = reason or f"its warm parents died {request.deaths} times before it began"
+                why = parent.reason or reason or f"its warm parents died {request.deaths} times before it began"
                 self._on_start_failed(request.job, request.attempt, why)
             else:
                 self._submit(request)

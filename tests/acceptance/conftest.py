@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,12 +74,10 @@ def cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
 
 
 @pytest.fixture
-def script(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Iterator[Script]:
+def script(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Script:
     """Write a Python script into a directory of its own and run it."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    yield Script(tmp_path)
+    return Script(tmp_path)
 
 
 class Script:
@@ -89,8 +88,6 @@ class Script:
 
     def __call__(self, text: str, *args: str) -> subprocess.CompletedProcess[str]:
         """Run it to its end."""
-        import sys
-
         path = self.directory / "study.py"
         path.write_text(text)
         return subprocess.run(

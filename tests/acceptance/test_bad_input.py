@@ -51,7 +51,11 @@ REFUSED: dict[str, tuple[list[str], dict[str, Any], list[str]]] = {
     "one meaning twice": (TRUE, {"cores": 1, "cpus": 2}, ["cores", "cpus", "one of them"]),
     "too many cores": (TRUE, {"cores": 9999}, ["9999 cores", "Ask for less", "cluster doctor"]),
     "too much memory": (TRUE, {"mem": "900T"}, ["memory", "Ask for less"]),
-    "a resource nobody has": (TRUE, {"resources": {"licence": 1}}, ["'licence'", "cluster config set local.resources licence=1"]),
+    "a resource nobody has": (
+        TRUE,
+        {"resources": {"licence": 1}},
+        ["'licence'", "cluster config set local.resources licence=1"],
+    ),
     "gpus nobody has": (TRUE, {"gpus": 99}, ["99 gpus", "Ask for less"]),
     "a resource that is a keyword": (TRUE, {"resources": {"cores": 2}}, ["cores=2"]),
     "cores without end": (TRUE, {"cores": 10**30}, ["cores", "too large"]),

@@ -104,7 +104,7 @@ def test_a_function_that_takes_too_much_memory_is_out_of_memory(enforced: str) -
 
 def test_so_is_a_command_and_what_it_started(enforced: str, tmp_path: Path) -> None:
     eat = "b=bytearray(400<<20);b[::4096]=b'x'*len(b[::4096]);import time;time.sleep(20)"
-    text = f"setsid {sys.executable} -c \"{eat}\" & echo $! > eater; wait"
+    text = f'setsid {sys.executable} -c "{eat}" & echo $! > eater; wait'
     job = cluster.submit(text, mem="100M", grace=0.2)
 
     assert not job.wait(timeout=DEADLINE_S)
@@ -122,12 +122,37 @@ def test_one_that_stays_below_its_limit_is_left_alone(enforced: str) -> None:
 def test_what_a_job_leaves_behind_is_ended_before_its_cores_are_free(here: Path) -> None:
     leaver = cluster.submit(ESCAPED + "while [ ! -s escaped ]; do sleep 0.02; done", cores=2,
                             grace=0.3)  # fmt: skip
-    look = 'kill -0 $(cat escaped) 2>/dev/null && echo alive; true'
+    look = "kill -0 $(cat escaped) 2>/dev/null && echo alive; true"
     follower = cluster.submit(look, cores=2)
 
     assert leaver.get(timeout=DEADLINE_S).exitcode == 0
     assert follower.get(timeout=DEADLINE_S).stdout == ""
     assert not lives(number_in(here / "escaped"))
+
+
+HIDDEN = (
+    "setsid env -i sh -c 'echo $$ > hidden; exec sleep 300' & "
+    "while [ ! -s hidden ]; do sleep 0.02; done; "
+)
+
+
+@pytest.mark.parametrize("then", ["", "exit 3", "kill -9 $$", "kill -STOP $(cat hidden)"])
+def test_one_that_left_session_and_environment_is_found(here: Path, then: str) -> None:
+    job = cluster.submit(HIDDEN + then, grace=0.3)
+
+    job.wait(timeout=DEADLINE_S)
+
+    until(lambda: not lives(number_in(here / "hidden")))
+
+
+def test_cancel_finds_it_too(here: Path) -> None:
+    job = cluster.submit(HIDDEN + "sleep 300", grace=0.3)
+    pid = number_in(here / "hidden")
+
+    job.cancel()
+
+    until(lambda: not job.ending)
+    assert not lives(pid)
 
 
 def test_a_daemon_of_a_function_is_ended_too(here: Path) -> None:

@@ -155,9 +155,7 @@ RUNS = {
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("what", ["job", "array", "element"])
-def test_every_type_of_dependency_on_every_end(
-    here: Path, what: str, end: str, when: str
-) -> None:
+def test_every_type_of_dependency_on_every_end(here: Path, what: str, end: str, when: str) -> None:
     """The dependents are submitted before the predecessor ends, or after."""
     text, state = ENDS[end]
     options: dict[str, Any] = {} if what == "job" else {"array": "1-2"}
@@ -183,9 +181,7 @@ def test_every_type_of_dependency_on_every_end(
     cluster.wait(list(children.values()), timeout=DEADLINE_S)
 
     got = {kind: child.state for kind, child in children.items()}
-    wanted = {
-        kind: "COMPLETED" if (kind, end) in RUNS else "CANCELLED" for kind in children
-    }
+    wanted = {kind: "COMPLETED" if (kind, end) in RUNS else "CANCELLED" for kind in children}
     assert got == wanted, {kind: child.reason for kind, child in children.items()}
     for kind, child in children.items():
         if wanted[kind] == "CANCELLED":
@@ -203,6 +199,23 @@ def test_after_lets_go_when_the_other_has_started(here: Path, blocked: Callable[
     assert first.state == "RUNNING"
     (here / "end").touch()
     assert first.wait(timeout=DEADLINE_S)
+
+
+def test_a_job_that_is_next_in_line_has_not_started(here: Path) -> None:
+    """The queue may have handed it to the process that will start it."""
+    cores = cluster.Queue().resources().cores
+    text = "while [ ! -e go ]; do sleep 0.02; done"
+    running = [state_of(cluster.submit(text), "RUNNING") for _ in range(cores)]
+    waiting = [cluster.submit(["true"]) for _ in range(3)]
+    after = cluster.submit(["true"], dependencies={"after": waiting[-1]})
+
+    assert (after.state, after.reason) == ("PENDING", f"Dependency: waits for {waiting[-1].id}")
+    assert waiting[0].usage.attempt == 0
+    assert (waiting[0].usage.host, waiting[0].usage.started) == ("", None)
+    assert "expected start" in waiting[0].reason
+    (here / "go").touch()
+    assert cluster.wait([running, waiting, after], timeout=DEADLINE_S)
+    assert after.usage.started >= waiting[-1].usage.started
 
 
 def test_a_failure_goes_down_the_whole_chain(here: Path) -> None:

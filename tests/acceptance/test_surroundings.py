@@ -221,7 +221,7 @@ def test_a_named_resource_is_held_by_one_job_at_a_time(
     own_queue: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CLUSTER_CFG_LOCAL_RESOURCES", "license=1")
-    count = 'mkdir busy || echo two at once; sleep 0.1; rmdir busy'
+    count = "mkdir busy || echo two at once; sleep 0.1; rmdir busy"
 
     jobs = [cluster.submit(count, resources={"license": 1}) for _ in range(4)]
 

@@ -72,7 +72,8 @@ def submit_for_ever(state_dir: str, files: Path, name: str, seed: int) -> None:
                 acks.write(f"{fields['name']} {last}\n".encode())
                 if random_.random() < 0.1:
                     queue.client.act("cancel", [last])
-            time.sleep(random_.uniform(0.1, 0.3))
+            if random_.random() < 0.4:  # else another one at once, so that some have to wait
+                time.sleep(random_.uniform(0.1, 0.7))
 
 
 # ---------------------------------------------------------------- the nemesis

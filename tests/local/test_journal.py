@@ -36,6 +36,7 @@ def written(tmp_path: Path) -> Journal:
     book.ended(ended(1))
     book.ended(ended(4))
     book.acked((4, 1))
+    book.flush()
     return book
 
 
@@ -78,6 +79,20 @@ def test_compaction_keeps_what_is_open(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["journal"]
 
 
+def test_a_pid_and_an_acknowledgement_are_written_with_the_next_record(tmp_path: Path) -> None:
+    book = Journal(str(tmp_path), NODE)
+    book.begin(begin(1))
+    book.begin(begin(2))
+    book.spawned(spawned(1))
+    book.acked((2, 1))
+    behind = book.is_behind, journal.read(str(tmp_path))[0].spawned
+
+    book.begin(begin(3))
+
+    assert behind == (True, None)
+    assert journal.read(str(tmp_path)) == [Entry(NODE, begin(1), spawned(1)), Entry(NODE, begin(3))]
+
+
 def test_a_long_journal_compacts_itself(tmp_path: Path) -> None:
     book = Journal(str(tmp_path), NODE, compact_bytes=2000)
     book.begin(begin(1))
@@ -85,6 +100,7 @@ def test_a_long_journal_compacts_itself(tmp_path: Path) -> None:
     for job in range(2, 200):
         book.begin(begin(job))
         book.acked((job, 1))
+    book.flush()
 
     assert os.path.getsize(book.path) < 2200
     assert journal.read(str(tmp_path)) == [Entry(NODE, begin(1))]

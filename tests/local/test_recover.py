@@ -158,6 +158,11 @@ def test_a_job_whose_pid_was_not_written_is_found_by_its_token(node: NodeProcess
     assert (finding.state, finding.processes[0].pid) == ("alive", pid)
 
 
+def wait_written(state_dir: str) -> None:
+    """Wait until the journal says which process the job is."""
+    until(lambda: journal.read(state_dir)[0].spawned is not None, "its pid in the journal")
+
+
 def rewrite(state_dir: str, **changes: object) -> None:
     """Change what the journal says about the one job in it."""
     [entry] = journal.read(state_dir)
@@ -169,12 +174,14 @@ def rewrite(state_dir: str, **changes: object) -> None:
     book.begin(entry.begin)
     assert entry.spawned is not None
     book.spawned(msgspec.structs.replace(entry.spawned, **changes))
+    book.flush()
 
 
 def test_another_process_with_the_pid_is_not_the_job(node: NodeProcess) -> None:
     server = node.attach()
     server.start(1, "sleep", "300")
     pid = server.started(1).pid
+    wait_written(node.state_dir)
     node.kill()
     kill(pid)
     innocent = processes.look(os.getpid())
@@ -191,6 +198,7 @@ def test_after_a_reboot_nothing_is_alive_and_the_reason_says_so(node: NodeProces
     server = node.attach()
     server.start(1, "sleep", "300")
     server.started(1)
+    wait_written(node.state_dir)
     node.kill()
     rewrite(node.state_dir, boot_id="another")
 
@@ -264,6 +272,7 @@ def test_a_function_that_is_gone_ends_by_its_result(
     book = journal.Journal(str(state_dir), journal.Node(processes.boot_id(), 2**22, 1))
     book.begin(journal.Begin(1, 1, 0, "function", time.time()))
     book.spawned(journal.Spawned(1, 1, 2**22 + 1, 5, 5, time.time()))
+    book.flush()
     (state_dir / "slots" / "0").mkdir(parents=True)
     (state_dir / "slots" / "0" / "res").write_bytes(data)
 
