@@ -294,13 +294,14 @@ class Execution:
     # ------------------------------------------------------------ end
 
     def end(self, key: Key, why: str, *, grace_s: float, reason: str = "") -> None:
-        """End all processes of a job; the first `why` counts."""
+        """End all processes of a job; the first `why` counts, and the job's own grace if it has one."""
         job = self.jobs.get(key)
         if self._queued.pop(key, None) is not None:
             self._report(wire.Exited(*key, 0, why))
         elif why != RECALL:
             if job is not None:
-                self._end(job, why, reason, grace_s)
+                own = job.launch.grace_s
+                self._end(job, why, reason, grace_s if own is None else own)
         elif job is None and key not in self._finished:  # given back, or never here
             self._report(wire.Exited(*key, 0, why))
 

@@ -48,6 +48,7 @@ runner: ModuleType
 channel: _socket.socket
 token: memoryview | None = None  # ours, in the block that /proc/PID/environ shows
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
+buffers = [memoryview(bytearray(MAX_MESSAGE))]  # here once, rather than made in each fork
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
 home_path: list[str] = []
@@ -219,11 +220,12 @@ def _send(message: tuple[Any, ...]) -> None:
 def _receive() -> tuple[Any, ...] | None:
     """Give the next request; None at the end of the channel."""
     try:
-        data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4))
+        size, ancillary, _, _ = channel.recvmsg_into(buffers, 64)
     except ConnectionError:  # the node went with answers of ours unread
         return None
-    if not data:
+    if not size:
         return None
+    data = buffers[0][:size]
     if ancillary:
         fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
         with open(fd, "rb", buffering=0) as file:

@@ -206,9 +206,11 @@ def test_cancel_ends_a_stubborn_job_with_all_of_it(here: Path) -> None:
     job = cluster.submit(ESCAPED + STUBBORN, grace=0.3)
     pids = [number_in(here / "pid"), number_in(here / "escaped")]
 
+    before = time.monotonic()
     assert job.cancel() == "cancelled"
     assert job.state == "CANCELLED"
     until(lambda: not job.ending)
+    assert time.monotonic() - before < 3  # its own grace, not the queue's of 5 s
     assert [pid for pid in pids if lives(pid)] == []
     assert job.cancel() == "already CANCELLED"
     with pytest.raises(cluster.JobCancelled, match="owner"):
