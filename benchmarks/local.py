@@ -41,6 +41,7 @@ CORES = 2  # S has two in flight, so the queue may run two jobs at once
 LINKS = 20
 PAUSE_S = 0.02  # before each single job, so that nothing is still going on
 LATENCIES = 30
+PATIENCE_S = 120.0  # a job that is not over by then is a fault to be seen, not waited for
 _FIRST_VALUE = """
 import time
 begin = time.perf_counter()
@@ -88,7 +89,7 @@ def own_queue(folder: Path) -> Iterator[None]:
     os.environ["PYTHONPATH"] = str(ROOT)  # for the fresh interpreters
     try:
         for _ in range(CORES):
-            cluster.submit(noop).get()
+            cluster.submit(noop).get(PATIENCE_S)
         if cluster.Queue().resources().cores > CORES:
             get_client().control("set", cores=CORES)
         yield
@@ -130,7 +131,7 @@ class Processes:
 def run_commands(number: int) -> list[cluster.Job]:
     """Submit commands at once, wait for all, see every exit code."""
     jobs = cluster.submit_many([[floors.TRUE]] * number)
-    assert cluster.wait(jobs, progress=False)
+    assert cluster.wait(jobs, PATIENCE_S, progress=False)
     assert not any(job.exitcode for job in jobs)
     return jobs
 
@@ -138,7 +139,7 @@ def run_commands(number: int) -> list[cluster.Job]:
 def run_functions(number: int) -> list[cluster.Job]:
     """Submit functions at once, and get every value."""
     jobs = cluster.submit_many([noop] * number)
-    assert [job.get() for job in jobs] == [7] * number
+    assert [job.get(PATIENCE_S) for job in jobs] == [7] * number
     return jobs
 
 
@@ -156,12 +157,15 @@ def throughput(
         rates.append(sizes.jobs / (time.perf_counter() - begin))
         used = processes.used_s()
         used["children"] = sum(job.usage.cpu_s for job in jobs if job.usage)
-        s_rates.append(mean([before, floors.spawns_per_s(sizes.spawns)]))
-        ratios.append(rates[-1] / s_rates[-1])
+        around = [before, floors.spawns_per_s(sizes.spawns)]
+        ratios.append(rates[-1] / mean(around))
+        s_rates += around
         costs.append({name: seconds * 1e3 / sizes.jobs for name, seconds in used.items()})
     ms = {name: median([cost[name] for cost in costs]) for name in costs[0]}
     return (
-        Figure(f"S, beside the {what}", median(s_rates), "/s", note=span(s_rates)),
+        Figure(
+            f"S, beside the {what}", median(s_rates), "/s", note=span(s_rates) + _unsteady(s_rates)
+        ),
         Figure(
             f"{what}, as a part of S",
             median(ratios),
@@ -175,13 +179,18 @@ def throughput(
     )
 
 
+def _unsteady(rates: Sequence[float]) -> str:
+    """Warn where the machine did something else: that slows S more than it slows the queue."""
+    return " UNSTEADY: the ratios are not to be trusted" if max(rates) > 1.2 * min(rates) else ""
+
+
 def latency(sizes: Sizes) -> Iterator[Figure]:
     """Time one job on an idle queue, and a chain of jobs."""
     single = []
     for _ in range(LATENCIES):
         time.sleep(PAUSE_S)
         begin = time.perf_counter()
-        assert cluster.submit(noop).get() == 7
+        assert cluster.submit(noop).get(PATIENCE_S) == 7
         single.append((time.perf_counter() - begin) * 1e3)
     yield Figure(
         "one no-op function, submit to value",
@@ -205,7 +214,7 @@ def chain() -> float:
     for before, job in pairwise(jobs):
         job.after(before)
     cluster.submit_many(jobs)
-    assert jobs[-1].get() == 7
+    assert jobs[-1].get(PATIENCE_S) == 7
     return (time.perf_counter() - begin) / LINKS
 
 

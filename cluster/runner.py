@@ -15,6 +15,7 @@ As a program: `python runner.py CALL RESULT [JOB ATTEMPT]`.
 from __future__ import annotations
 
 import _thread
+import atexit
 import errno
 import os
 import pickle
@@ -111,17 +112,17 @@ def load_call(source: Bytes | str) -> tuple[Any, Any, Any]:
         raise Refused("this is not a call of ours; it may have been cut short")
     _, major, minor, n_version, n_name, n_lines, n_buffers, n_pickle = CALL.unpack_from(data)
     at = CALL.size + n_version + n_name + n_lines
-    table = struct.Struct(f"<{n_buffers}Q")
-    if len(data) < at + table.size + n_pickle:
+    n_table = 8 * n_buffers
+    if len(data) < at + n_table + n_pickle:
         raise Refused(f"the call was cut short: {len(data)} bytes are here")
     version = bytes(data[CALL.size : CALL.size + n_version]).decode()
     check_versions((major, minor), version)
 
     if n_buffers and data.readonly:
         data = memoryview(bytearray(data))  # arrays made from it shall be writable
-    names = _do_imports(bytes(data[at - n_lines : at]).decode())
-    sizes = table.unpack_from(data, at)
-    at += table.size
+    names = _do_imports(bytes(data[at - n_lines : at]).decode()) if n_lines else {}
+    sizes = struct.unpack_from(f"<{n_buffers}Q", data, at) if n_buffers else ()
+    at += n_table
     pickled, at = data[at : at + n_pickle], at + n_pickle
     buffers = []
     for size in sizes:
@@ -475,8 +476,6 @@ def leave(code: int) -> NoReturn:
 
 def finish(code: int) -> int:
     """Do everything before the very end; gives the exit code."""
-    import atexit
-
     threading = sys.modules.get("threading")
     # Asked first: to call them where nothing is to do costs a forked job 50 pages of memory.
     is_busy = _thread._count() or getattr(threading, "_threading_atexits", ())

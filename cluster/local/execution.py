@@ -294,7 +294,7 @@ class Execution:
     # ------------------------------------------------------------ end
 
     def end(self, key: Key, why: str, *, grace_s: float, reason: str = "") -> None:
-        """End all processes of a job; the first `why` counts, and the job's own grace if it has one."""
+        """End all processes of a job; the first `why` counts, and its own grace if it has one."""
         job = self.jobs.get(key)
         if self._queued.pop(key, None) is not None:
             self._report(wire.Exited(*key, 0, why))
@@ -355,6 +355,7 @@ class Execution:
             job = self._leaders.get(pid)
         if job is not None:
             del self._leaders[pid]
+            self._ending.orphans.reaped(pid)  # it may have been seen before it was named
             self._count(job, usage)
             if job.failed:
                 job.why, job.reason, status = "start", job.failed, spawn.NOT_RUN << 8

@@ -80,6 +80,8 @@ def exited(queue: QueueState, event: ev.Exited, now: float) -> None:
     job = queue.jobs.get(event.job)
     queue.do(ev.Acknowledge(event.job, event.attempt))
     freed = None
+    if job is not None and event.why == prefill.RECALL and job.allocation is not None:
+        return  # said of it by a node that never had it: it runs
     if job is not None and job.attempt == event.attempt:
         if job.assigned and event.started:
             prefill.assume_started(queue, job, now)

@@ -19,7 +19,7 @@ import msgspec
 
 from cluster.errors import ServerUnavailable
 from cluster.local import events as ev
-from cluster.local import recover, requests, wire
+from cluster.local import prefill, recover, requests, wire
 from cluster.local.connections import Connection
 from cluster.local.events import Job
 from cluster.local.lifecycle import Starting, begin_daemon, host, socket_path
@@ -127,9 +127,9 @@ class NodeLink:
 
     def _attached(self, message: wire.Attached) -> None:
         self.pid = message.pid
+        self._failures, self._has_attached = 0, True
         if message.protocol != wire.NODE_PROTOCOL:
             return  # it drains: nothing starts on it, and it leaves by itself
-        self._failures, self._has_attached = 0, True
         left = recover.examine(self._server.state_dir, living_node=message.pid)
         running = [(*finding.key, 0) for finding in left]
         self._server.event(
@@ -233,14 +233,19 @@ class NodeLink:
         )
 
     def send(self, order: Any) -> None:
-        """Give an order with the end of the turn; without a node it is dropped."""
+        """Give an order with the end of the turn; to a node that has not attached, none.
+
+        It would speak of jobs whose fate the server is about to learn.
+        """
         if self._survivors is not None and isinstance(order, wire.End | wire.Signal):
             self._to_survivor(self._survivors, order)
-        if self.connection is not None:
+        if self.connection is not None and (self._has_attached or isinstance(order, wire.Attach)):
             self.connection.out.append(order)
 
     def _to_survivor(self, survivors: recover.Survivors, order: wire.End | wire.Signal) -> None:
         key = order.job, order.attempt
+        if isinstance(order, wire.End) and order.why == prefill.RECALL:
+            return  # it has started
         if isinstance(order, wire.End):
             survivors.end(key, order.why, grace_s=order.grace_s)
         else:

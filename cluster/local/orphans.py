@@ -54,7 +54,9 @@ class Orphans:
         strays = []
         for pid in pids:
             process = processes.look(pid)
-            if process is None or ours(process.session):
+            # A zombie has no environment to be told by, and is only to be reaped: it
+            # may be a function's process that its warm parent has not named yet.
+            if process is None or not process.lives or ours(process.session):
                 continue
             jobs, is_stray = self._identify(process, leaders)
             if jobs is not None:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["assume_started", "give_back", "must_yield", "promote", "recall", "refill", "take_over"]
 
+RECALL = "recall"  # why a job ended that never started
 PER_RUNNING = 4  # 8 on two cores: commands went from 0.46 to 0.65 S, 16 gained nothing more
 LIMIT = 64
 
@@ -89,7 +90,7 @@ def recall(queue: QueueState) -> None:
     for job in queue.assigned.values():
         if not job.recalled:
             job.recalled = True
-            queue.do(ev.EndProcesses(job.id, job.attempt, "recall"))
+            queue.do(ev.EndProcesses(job.id, job.attempt, RECALL))
 
 
 def give_back(queue: QueueState, job: Job, now: float) -> None:

@@ -68,7 +68,8 @@ def withdraw(queue: QueueState, changes: Changes, now: float) -> set[int]:
                     queue.waiters[target].remove(raw)
     for waiting in [id for id in queue.waiting if id in gone]:
         queue.waiting.remove(waiting)
-    for table in (queue.jobs, queue.arrays, queue.elements, queue.parked, queue.waiters,
+    for table in (queue.jobs, queue.arrays, queue.assigned, queue.elements, queue.parked,
+                  queue.waiters,
                   changes.jobs, changes.arrays, changes.contents, changes.requests,
                   queue.changes.jobs, queue.changes.arrays):  # fmt: skip
         for id in gone & table.keys():

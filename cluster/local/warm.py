@@ -42,13 +42,15 @@ MAX_MESSAGE = 64 * 1024  # a larger request comes as a file descriptor
 PLACEHOLDER = b"-" * 64  # the token of a warm parent, replaced in place by the job's
 DRY_RUNS = 20
 SEATS = 2  # children that wait; one more is forked as soon as one of them has a request
+RESULT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+FILE_FLAGS = os.O_CLOEXEC | os.O_NOCTTY
+RESTLESS_MS = 2  # with no request by then, there is time to have pages copied beforehand
 FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
 
 runner: ModuleType
 channel: _socket.socket
 token: memoryview | None = None  # ours, in the block that /proc/PID/environ shows
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
-buffers = [memoryview(bytearray(MAX_MESSAGE))]  # here once, rather than made in each fork
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
 home_path: list[str] = []
@@ -88,6 +90,8 @@ def raw_clone() -> Callable[[], tuple[int, int]] | None:
     if not tid_at.value or pidfd.value < 0:
         return None
     os.close(pidfd.value)
+    libc.__errno_location.restype = ctypes.POINTER(ctypes.c_int)
+    errno_at = libc.__errno_location()
     zero, tid = ctypes.c_long(0), ctypes.c_long(tid_at.value)
     # CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT | CLONE_PIDFD | SIGCHLD
     flags = ctypes.c_long(0x01200000 | 0x8000 | 0x1000 | signal.SIGCHLD)
@@ -97,7 +101,8 @@ def raw_clone() -> Callable[[], tuple[int, int]] | None:
     def fork() -> tuple[int, int]:
         pid = int(syscall(*args))
         if pid < 0:
-            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+            number = errno_at.contents.value
+            raise OSError(number, os.strerror(number))
         return (pid, pidfd.value) if pid else (0, -1)
 
     return fork
@@ -131,7 +136,7 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
     try:
         os.setsid()
         _become(*request[7:])
-        os.close(os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        os.close(os.open(result, RESULT_FLAGS, 0o600))
         if payload_file:
             os.stat(payload_file)
     except OSError as error:
@@ -195,7 +200,7 @@ def _become(
 
 def _open_as(fd: int, path: bytes, flags: int) -> None:
     try:
-        opened = os.open(path, flags | os.O_CLOEXEC | os.O_NOCTTY, 0o666)
+        opened = os.open(path, flags | FILE_FLAGS, 0o666)
     except OSError as error:
         raise _Unfit(f"{_name(path)} cannot be opened for writing: {error.strerror}") from None
     os.dup2(opened, fd)
@@ -220,12 +225,11 @@ def _send(message: tuple[Any, ...]) -> None:
 def _receive() -> tuple[Any, ...] | None:
     """Give the next request; None at the end of the channel."""
     try:
-        size, ancillary, _, _ = channel.recvmsg_into(buffers, 64)
+        data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4))
     except ConnectionError:  # the node went with answers of ours unread
         return None
-    if not size:
+    if not data:
         return None
-    data = buffers[0][:size]
     if ancillary:
         fd = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
         with open(fd, "rb", buffering=0) as file:
@@ -244,6 +248,9 @@ def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None
     poll = select.poll()
     poll.register(wake, select.POLLIN)
     poll.register(channel.fileno(), select.POLLRDHUP)
+    calls = select.poll()
+    calls.register(channel.fileno(), select.POLLIN)
+    rehearsal = runner.a_call()
     pidfds: dict[int, int] = {}  # seat -> pidfd of who waits there
     words = [bytes((seat,)) for seat in range(SEATS)]
 
@@ -253,6 +260,8 @@ def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None
             for fd in (wake, *spare_fds, *pidfds.values()):
                 os.close(fd)
             _after_fork()
+            if not calls.poll(RESTLESS_MS):
+                runner.finish(runner.run_call(rehearsal, b"/dev/null"))
             request = _receive()
             if request is None:
                 os._exit(0)
@@ -378,7 +387,7 @@ def main(
     except ImportError:  # a Python built without it
         clone = None
     else:
-        libc = ctypes.PyDLL(None, use_errno=True)
+        libc = ctypes.PyDLL(None)  # without use_errno, which costs each fork more than its error
         vars(runner)["flush_c"] = lambda: libc.fflush(None)
         libc.getenv.restype = ctypes.c_void_p
         token_at = libc.getenv(b"CLUSTER_JOB_TOKEN")
@@ -482,7 +491,7 @@ def _rehearse() -> None:
         far.recv(100)
         _after_fork()
         _become(b"/", 0o077, names, (), null, null, ())
-        os.close(os.open(result, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600))
+        os.close(os.open(result, RESULT_FLAGS, 0o600))
         sys.path[:] = [os.fsdecode(os.fsencode(path)) for path in sys_path]
         gc.enable()
         runner.run_call(call, result, job=1, attempt=1)

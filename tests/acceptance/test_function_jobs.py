@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import traceback
+import venv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,18 @@ def test_what_another_version_pickled_is_refused_before_it_is_unpickled(
 
 
 # ---------------------------------------------------------------- what it may do
+
+
+def test_a_virtual_environment_runs_it_when_named(here: Path) -> None:
+    venv.create(here / "env", with_pip=False)
+
+    prefix, path = run(lambda: (sys.prefix, os.environ["PATH"]), venv="env")
+
+    assert prefix == str(here / "env")
+    assert path.startswith(f"{here}/env/bin:")
+    assert cluster.submit("python -c 'import sys; print(sys.prefix)'", venv="env").get(
+        timeout=DEADLINE_S
+    ).stdout.strip() == str(here / "env")
 
 
 def test_what_it_prints_is_kept_apart(here: Path) -> None:

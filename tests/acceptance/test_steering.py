@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from scientist import DEADLINE_S, Cli, state_of, until
+from scientist import DEADLINE_S, ROOT, Cli, state_of, until
 
 import cluster
 
@@ -324,3 +327,19 @@ def test_a_job_that_the_machine_could_never_run_is_refused_even_when_shrunk(
 
     with pytest.raises(cluster.Unsatisfiable):
         cluster.submit(["true"], cores=9999)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_a_queue_begun_by_a_process_of_one_core_has_one(own_queue: Path) -> None:
+    program = (
+        "import os, cluster\n"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
+        "print(cluster.submit('nproc').get(timeout=30).stdout, end='')\n"
+        "try: cluster.submit(['true'], cores=2)\n"
+        "except cluster.Unsatisfiable as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
+
+    assert done.stderr == ""
+    assert done.stdout.startswith("1\njob 'true' needs 2 cores; this queue has 1 cores")

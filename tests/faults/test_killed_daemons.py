@@ -132,6 +132,27 @@ def test_row_7_functions_outlive_their_warm_parent_and_the_next_one_gets_another
     assert run_twice(queue.notes()) == []
 
 
+@pytest.mark.parametrize("kind", ["command", "function"])
+@pytest.mark.parametrize("victims", [("server",), ("node",), ("server", "node")])
+def test_jobs_that_the_node_was_given_in_advance_run_once_whoever_is_killed(
+    victims: tuple[str, ...], kind: str, queue: Queue
+) -> None:
+    make = queue.counted if kind == "command" else queue.counted_call
+    jobs = [make(0.1) for _ in range(16)]
+    queue.wait_begun(*jobs[:5])
+    kill(*[queue.pid_of(which) for which in victims])
+
+    states = queue.ended(*jobs)
+
+    assert run_twice(queue.notes()) == []
+    assert sum(note.what == "end" for note in queue.notes()) == 16
+    # What ran while its node died has lost its exit status, unless it left a result.
+    lost = [id for id, state in states.items() if state == "NODE_FAIL"]
+    assert set(states.values()) <= {"COMPLETED", "NODE_FAIL"}
+    assert len(lost) <= (2 if kind == "command" and "node" in victims else 0)
+    assert until(lambda: queue.free_cores() == 2)
+
+
 def test_row_5_the_nemesis_finds_nothing(state_dir: Path, tmp_path: Path, queue: Queue) -> None:
     verdict = Nemesis(state_dir, tmp_path, seed=int(time.time())).run(12)
 
