@@ -12,6 +12,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,7 @@ from cluster.errors import ConfigError
 if TYPE_CHECKING:
     from configparser import RawConfigParser
 
-__all__ = ["Edit", "Layer", "editing", "layers", "new_parser", "use", "write_path"]
+__all__ = ["Edit", "Layer", "editing", "layers", "new_parser", "stamp", "use", "write_path"]
 
 LOCK_TIMEOUT_S = 10.0  # a change takes milliseconds; whoever holds it longer is stuck
 
@@ -47,12 +48,36 @@ def write_path() -> Path:
 
 
 def _user_path() -> Path:
+    # what platformdirs answers depends on these, and asking it takes 20 us
+    return _user_path_of(os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME"))
+
+
+@lru_cache(maxsize=8)
+def _user_path_of(home: str | None, config_home: str | None) -> Path:
     import platformdirs
 
     return platformdirs.user_config_path("cluster") / "cluster.cfg"
 
 
 # ---------------------------------------------------------------- reading
+
+
+def stamp() -> tuple[object, ...]:
+    """Give something that is another when any of the files became another."""
+    try:
+        here = f"{os.getcwd()}/cluster.cfg"
+    except FileNotFoundError:
+        here = ""
+    paths = (_explicit, os.environ.get("CLUSTER_CONFIG"), here, _user_path())
+    return tuple((path, _signature(path)) for path in paths if path)
+
+
+def _signature(path: str | Path) -> tuple[int, ...] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns, found.st_size, found.st_mode, found.st_uid
 
 
 def layers() -> list[Layer]:

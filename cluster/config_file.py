@@ -303,6 +303,17 @@ def job_options(profile: str | None = None) -> dict[str, str]:
     Raises:
         ConfigError: there is no such profile; the message lists those there are.
     """
+    variables = tuple((n, os.environ[n]) for n in os.environ if n.startswith("CLUSTER_CFG_"))
+    key = (profile, store.stamp(), variables)
+    if _last_options.get("key") != key:  # thousands of jobs are made with the same
+        _last_options.update(key=key, options=_job_options(profile))
+    return dict(_last_options["options"])
+
+
+_last_options: dict[str, Any] = {}
+
+
+def _job_options(profile: str | None) -> dict[str, str]:
     options = dict(_resolve("default", ()) or {})
     options = _over(options, global_options())
     if profile is None or profile == "default":

@@ -29,7 +29,7 @@ import msgspec
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import capacity as machine
 from cluster.local import events as ev
-from cluster.local import requests, resources, submission, view, wire
+from cluster.local import prefill, requests, resources, submission, view, wire
 from cluster.local.beliefs import Expectations
 from cluster.local.connections import Connection, answer, failure
 from cluster.local.crash import point
@@ -392,9 +392,12 @@ class Server:
                 peer.out.append(failure(seq, requests.refusal(self.trouble)))
             elif isinstance(effect, ev.StartProcess | ev.Finished) and effect.job.id in gone:
                 continue
-            elif isinstance(effect, ev.EndProcesses | ev.SendSignal):
-                if effect.job not in gone:
-                    _PERFORM[type(effect)](self, effect, changes)
+            elif isinstance(effect, ev.EndProcesses | ev.SendSignal) and effect.job in gone:
+                continue
+            elif isinstance(effect, ev.SendSignal) or (
+                isinstance(effect, ev.EndProcesses) and effect.why != prefill.RECALL
+            ):
+                _PERFORM[type(effect)](self, effect, changes)
             else:
                 waiting.append(effect)
         return waiting
@@ -440,8 +443,8 @@ class Server:
         job = effect.job
         request = job.array or job.id
         launch = self.launch_of(request)
-        if launch is None or not (job.allocation or effect.queued):
-            return
+        if launch is None or not (job.allocation or (effect.queued and job.assigned)):
+            return  # it had to wait for the writing, and things have changed
         grace_s = float(self.settings.get("grace_s", 5.0))
         self.node.start(job, launch, grace_s, queued=effect.queued)
 

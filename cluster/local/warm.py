@@ -240,56 +240,62 @@ def _receive() -> tuple[Any, ...] | None:
 
 
 def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None:
-    """Keep children waiting until nobody wants any, or one of them dies."""
+    """Keep children waiting until nobody wants any, or one of them dies.
+
+    Raises:
+        OSError: the system would not make a process.
+    """
     import select
 
     wake, waker = os.pipe()
     os.set_blocking(wake, False)
-    poll = select.poll()
+    poll, requests = select.poll(), select.poll()
     poll.register(wake, select.POLLIN)
     poll.register(channel.fileno(), select.POLLRDHUP)
-    calls = select.poll()
-    calls.register(channel.fileno(), select.POLLIN)
-    rehearsal = runner.a_call()
-    pidfds: dict[int, int] = {}  # seat -> pidfd of who waits there
+    requests.register(channel.fileno(), select.POLLIN)
     words = [bytes((seat,)) for seat in range(SEATS)]
+    pidfds = [-1] * SEATS  # of who waits on each seat
+    rehearsal = runner.a_call()
 
-    def fill(seat: int) -> None:
-        pid, pidfd = _fork(clone)
-        if not pid:
-            for fd in (wake, *spare_fds, *pidfds.values()):
+    def wait(seat: int) -> NoReturn:
+        for fd in (wake, *spare_fds, *pidfds):
+            if fd >= 0:
                 os.close(fd)
-            _after_fork()
-            if not calls.poll(RESTLESS_MS):
-                runner.finish(runner.run_call(rehearsal, b"/dev/null"))
-            request = _receive()
-            if request is None:
-                os._exit(0)
-            _job(request, (waker, words[seat]))
-        pidfds[seat] = pidfd
-        poll.register(pidfd, select.POLLIN)
+        _after_fork()
+        if not requests.poll(RESTLESS_MS):
+            runner.finish(runner.run_call(rehearsal, b"/dev/null"))
+        request = _receive()
+        if request is None:
+            os._exit(0)
+        _job(request, (waker, words[seat]))
 
+    idle_ms = idle_s * 1000
     taken: Iterable[int] = range(SEATS)
     while True:
         for seat in taken:
-            if seat in pidfds:
-                pidfd = pidfds.pop(seat)
-                poll.unregister(pidfd)
-                os.close(pidfd)
-            fill(seat)
-        poll.poll(idle_s * 1000)
+            old, pidfds[seat] = pidfds[seat], -1
+            if old >= 0:
+                os.close(old)
+            try:
+                pid, pidfd = clone()
+            except OSError:
+                pid, pidfd = _try_again(clone)
+            if not pid:
+                wait(seat)
+            pidfds[seat] = pidfd
+            if pidfd != old:  # as a rule it has the number that was just closed
+                if old >= 0:
+                    poll.unregister(old)
+                poll.register(pidfd, select.POLLIN)
+        poll.poll(idle_ms)
         try:
             taken = os.read(wake, SEATS)
         except BlockingIOError:  # idle, or the node went, or a child died that had not taken any
             return
 
 
-def _fork(fork: Callable[[], Any]) -> Any:
-    """Call `fork`, and again while the system would not.
-
-    Raises:
-        OSError: it does not want to.
-    """
+def _try_again(fork: Callable[[], Any]) -> Any:
+    """Call `fork`, until the system has room for a process."""
     for _ in range(FORK_TRIES - 1):
         try:
             return fork()
@@ -335,7 +341,7 @@ def _serve_by_fork(idle_s: float) -> None:
             if request is None:
                 return
             try:
-                pid = _fork(fork)
+                pid = _try_again(fork)
             except OSError as error:
                 reason = f"no process could be made for it: {error.strerror}"
                 _send(("failed", *request[:2], reason))

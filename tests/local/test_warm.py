@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import select
 import selectors
 import signal
@@ -130,6 +131,11 @@ class Node:
         self.until(lambda: job in self.failures)
         return self.failures[job]
 
+    def waiting(self) -> list[int]:
+        """Give the children that wait for a request."""
+        found = [each.pid for each in psutil.Process().children() if self.pool.owns(each.pid)]
+        return [pid for pid in found if pid not in self.pool.pids()]
+
     def run(self, function: Callable[..., Any], *args: Any, **changes: Any) -> Any:
         job = self.submit(function, *args, **changes)
         self.end_of(job)
@@ -142,11 +148,13 @@ class Node:
         for pid in [*self.spawned]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        warm = self.pool.pids()
         self.until(lambda: not self.spawned)
-        self.pool.close()
-        for pid in warm:
-            os.waitpid(pid, 0)
+        self.pool.close()  # warm parents and the children that wait in them leave
+        deadline = time.monotonic() + DEADLINE_S
+        while psutil.Process().children():
+            assert time.monotonic() < deadline, psutil.Process().children()
+            with contextlib.suppress(ChildProcessError):
+                os.waitpid(-1, os.WNOHANG)
         self.selector.close()
 
 
@@ -609,9 +617,9 @@ def test_a_request_that_kills_every_warm_parent_is_given_up(one: Node) -> None:
         for pid in one.pool.pids():
             parent = one.pool._by_pid[pid]
             if not parent.ready and select.select([parent.channel], [], [], 0)[0]:
-                os.kill(pid, signal.SIGSTOP)  # it has said that it is ready
+                os.killpg(pid, signal.SIGSTOP)  # it has said that it is ready
                 one.pool.drain()  # so the request is handed over, and never read
-                os.kill(pid, signal.SIGKILL)
+                os.killpg(pid, signal.SIGKILL)
         return job in one.failures
 
     one.until(kill_the_next, turn=one.reap)
@@ -620,19 +628,94 @@ def test_a_request_that_kills_every_warm_parent_is_given_up(one: Node) -> None:
     assert one.starts == []
 
 
-def test_a_job_that_dies_before_its_first_word_is_reported_all_the_same(
+def test_a_request_that_dies_with_each_child_that_takes_it_is_given_up(
     one: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Path(warm.__file__).read_text()
-    first_word = '    _send(("spawned", job, attempt, os.getpid()))\n'
+    first_word = '    _send(("spawned", job, attempt, os.getpid()))\n    if taken'
     assert first_word in source
     changed = one.folder / "warm.py"
-    changed.write_text(source.replace(first_word, "    os.kill(os.getpid(), 9)\n"))
+    changed.write_text(source.replace(first_word, "    os.kill(os.getpid(), 9)\n    if taken"))
     monkeypatch.setattr(warm_parent, "_WARM_FILE", str(changed))
 
     job = one.submit(os.getpid)
 
-    assert one.end_of(job) == -signal.SIGKILL
+    assert one.failure_of(job) == "its warm parents died 3 times before it began"
+    assert one.starts == []
+
+
+def test_two_children_wait_and_belong_to_the_pool(one: Node) -> None:
+    one.run(os.getpid)
+    one.until(lambda: len(one.waiting()) == warm.SEATS)
+
+    first = one.waiting()
+    one.run(os.getpid)
+    one.until(lambda: len(one.waiting()) == warm.SEATS)
+
+    assert len(one.pool.pids()) == 1
+    assert one.waiting() != first
+
+
+def test_jobs_go_on_when_a_child_that_waits_is_killed(one: Node) -> None:
+    one.run(os.getpid)
+    one.until(lambda: len(one.waiting()) == warm.SEATS)
+    (parent,) = one.pool.pids()
+
+    os.kill(one.waiting()[0], signal.SIGKILL)
+    one.until(lambda: not one.pool.owns(parent))
+
+    assert one.run(lambda: "on") == "on"
+    assert one.waiting() == [] or one.pool.pids() != [parent]
+
+
+def test_a_request_lost_with_the_child_that_read_it_is_run_by_another(
+    one: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Path(warm.__file__).read_text()
+    read = "        request = _receive()\n        if request is None:\n            os._exit(0)\n"
+    assert read in source
+    mark = os.fspath(one.folder / "died")
+    die = f"        if request and not os.path.exists({mark!r}):\n            os.mkdir({mark!r})\n"
+    changed = one.folder / "warm.py"
+    changed.write_text(source.replace(read, f"{read}{die}            os.kill(os.getpid(), 9)\n"))
+    monkeypatch.setattr(warm_parent, "_WARM_FILE", str(changed))
+
+    jobs = [one.submit(os.getpid) for _ in range(4)]
+
+    assert [one.end_of(job) for job in jobs] == [0] * 4
+    assert sorted(one.starts) == jobs
+    assert os.path.exists(mark)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_job_is_run_twice_or_lost_whoever_is_killed(node: Node, seed: int) -> None:
+    dice = random.Random(seed)
+    log = node.folder / "log"
+    log.touch()
+    name = os.fsencode(log)
+
+    def note(number: int) -> None:
+        fd = os.open(name, os.O_WRONLY | os.O_APPEND)
+        os.write(fd, b"%d\n" % number)
+        os.close(fd)
+
+    jobs = []
+    for number in range(1, 61):
+        jobs.append(node.submit(note, number))
+        for _ in range(dice.randrange(3)):
+            node.turn()
+        children = psutil.Process().children()
+        if children and dice.random() < 0.3:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                dice.choice(children).kill()
+    node.until(lambda: all(job in node.ends or job in node.failures for job in jobs))
+
+    noted = log.read_text().split()
+    assert len(noted) == len(set(noted))
+    assert len(node.starts) == len(set(node.starts))
+    unharmed = [job for job in jobs if node.ends.get(job) == 0]
+    assert {str(job) for job in unharmed} <= set(noted)
+    assert {int(job) for job in noted} <= set(node.starts)
 
 
 def test_a_warm_parent_leaves_when_nobody_wants_it(tmp_path: Path) -> None:
