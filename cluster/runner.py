@@ -478,7 +478,7 @@ def finish(code: int) -> int:
     """Do everything before the very end; gives the exit code."""
     threading = sys.modules.get("threading")
     # Asked first: to call them where nothing is to do costs a forked job 50 pages of memory.
-    is_busy = _thread._count() or getattr(threading, "_threading_atexits", ())
+    is_busy = _thread._count() or getattr(threading, "_threading_atexits", None)
     if threading is not None and (is_busy or atexit._ncallbacks()):
         _do(threading._shutdown)  # joins threads that are no daemons
     if atexit._ncallbacks():

@@ -16,7 +16,7 @@ from cluster.local import wire
 
 __all__ = ["Connection"]
 
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16  # a larger buffer is mapped and unmapped for each call
 FULL_BYTES = 8 << 20  # not read by the other side: more than it can miss by being slow
 
 

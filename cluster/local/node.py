@@ -40,7 +40,7 @@ ACCEPT_RETRY_S = 0.5
 # no longer: one transaction for 4 exits costs the server half as much as 4.
 HELD_S = 0.002
 HELD_REPORTS = 8
-_READ = 1 << 18
+_READ = 1 << 16  # a larger buffer is mapped and unmapped for each call
 
 
 class _Link:

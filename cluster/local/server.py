@@ -390,9 +390,7 @@ class Server:
             if isinstance(effect, ev.Reply) and any(effect.value is each for each in answers):
                 peer, seq = effect.to
                 peer.out.append(failure(seq, requests.refusal(self.trouble)))
-            elif isinstance(effect, ev.StartProcess | ev.Finished) and effect.job.id in gone:
-                continue
-            elif isinstance(effect, ev.EndProcesses | ev.SendSignal) and effect.job in gone:
+            elif _job_of(effect) in gone:
                 continue
             elif isinstance(effect, ev.SendSignal) or (
                 isinstance(effect, ev.EndProcesses) and effect.why != prefill.RECALL
@@ -588,6 +586,12 @@ _PERFORM: dict[type, Callable[[Server, Any, Changes], None]] = {
     ev.Acknowledge: Server._acknowledge,
     ev.Finished: Server._finished,
 }
+
+
+def _job_of(effect: ev.Effect) -> int:
+    if isinstance(effect, ev.StartProcess | ev.Finished):
+        return effect.job.id
+    return 0 if isinstance(effect, ev.Reply) else effect.job
 
 
 def _joined(

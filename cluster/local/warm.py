@@ -131,8 +131,7 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
         token[:] = token_.ljust(len(PLACEHOLDER), b"\0")
     _send(("spawned", job, attempt, os.getpid()))
     if taken[1]:
-        os.write(*taken)
-        os.close(taken[0])
+        _tell(*taken)
     try:
         os.setsid()
         _become(*request[7:])
@@ -187,7 +186,7 @@ def _become(
     else:
         _open_as(2, *stderr)
     # What os.environb[name] = value does, without the calls around it.
-    variables = os.environ._data
+    variables: dict[bytes, bytes] = vars(os.environ)["_data"]
     for name in unset:
         os.unsetenv(name)
         del variables[name]
@@ -212,6 +211,16 @@ def _name(path: Any) -> str:
 
 
 # ---------------------------------------------------------------- the channel
+
+
+def _tell(waker: int, seat: bytes) -> None:
+    """Ask for a child to wait in our place."""
+    try:
+        os.write(waker, seat)
+    except OSError:  # the warm parent is gone
+        return
+    finally:
+        os.close(waker)
 
 
 def _send(message: tuple[Any, ...]) -> None:
@@ -281,7 +290,10 @@ def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None
             except OSError:
                 pid, pidfd = _try_again(clone)
             if not pid:
-                wait(seat)
+                try:
+                    wait(seat)
+                finally:
+                    os._exit(1)  # never into the code of a warm parent
             pidfds[seat] = pidfd
             if pidfd != old:  # as a rule it has the number that was just closed
                 if old >= 0:
@@ -347,7 +359,10 @@ def _serve_by_fork(idle_s: float) -> None:
                 _send(("failed", *request[:2], reason))
                 continue
             if not pid:
-                _job(request)
+                try:
+                    _job(request)
+                finally:
+                    os._exit(1)
             running[pid] = request[:2]
 
 

@@ -19,7 +19,6 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from cluster.local import warm
 from cluster.local.warm_parent import (
     Key,
     Parent,
@@ -261,7 +260,8 @@ class WarmPool:
         for request in [*parent.sent.values(), *parent.queued]:
             request.deaths += 1
             if is_final or request.deaths >= MAX_DEATHS:
-                why = parent.reason or reason or f"its warm parents died {request.deaths} times before it began"
+                died = f"its warm parents died {request.deaths} times before it began"
+                why = parent.reason or reason or died
                 self._on_start_failed(request.job, request.attempt, why)
             else:
                 self._submit(request)

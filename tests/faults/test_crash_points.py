@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 from fault_driver import Queue, kill, run_twice, until
 
+from cluster.local import processes
 from cluster.spec import ArraySpec, Dependency
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -74,13 +78,11 @@ def test_row_6_what_a_dead_node_lost_runs_again_if_asked(
 
 
 def test_row_4_an_exit_is_known_when_server_and_node_die_right_after_it(queue: Queue) -> None:
-    queue.ended(queue.submit("true"))
-    queue.client.control("pause")
-    job = queue.submit("sh", "-c", "echo said; exit 7")
-    server = queue.server()
-    # The node reports into a server that is stopped: nothing is stored.
-    queue.client.control("resume")
-    until(lambda: queue.info(job).state != "PENDING")
+    job = queue.submit("sh", "-c", "echo said; sleep 0.3; exit 7")
+    until(lambda: queue.is_running(job))
+    pid, server = queue.info(job).pid, queue.server()
+    os.kill(server, signal.SIGSTOP)  # the node reports, and nothing is stored
+    until(lambda: processes.look(pid) is None, what="the end of the job")
     kill(server, queue.node())
 
     states = queue.ended(job)

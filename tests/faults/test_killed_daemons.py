@@ -154,10 +154,10 @@ def test_jobs_that_the_node_was_given_in_advance_run_once_whoever_is_killed(
 
 
 def test_row_5_the_nemesis_finds_nothing(state_dir: Path, tmp_path: Path, queue: Queue) -> None:
-    verdict = Nemesis(state_dir, tmp_path, seed=int(time.time())).run(12)
+    verdict = Nemesis(state_dir, tmp_path, seed=int(time.time())).run(20)
 
     assert verdict.faults == []
-    assert verdict.rounds == 12
+    assert verdict.rounds == 20
     assert verdict.begun
 
 

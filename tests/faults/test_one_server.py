@@ -60,7 +60,7 @@ def test_rows_43_44_a_stopped_server_is_not_robbed_and_goes_on_where_it_was(
 
     assert queue.ended(job, queue.counted())
     assert queue.server() == server
-    assert len(queue.daemons("server")) == 1
+    until(lambda: len(queue.daemons("server")) == 1, what="the leave of those who lost")
 
 
 def test_row_45_a_socket_that_a_killed_server_left_is_replaced(queue: Queue) -> None:
@@ -85,7 +85,7 @@ def test_row_46_a_server_whose_lock_was_removed_leaves_for_the_next(queue: Queue
     until(lambda: not lives(first), what="the first server's leave")
 
     assert queue.ended(job, queue.counted())
-    assert len(queue.daemons("server")) == 1
+    until(lambda: len(queue.daemons("server")) == 1, what="the leave of those who lost")
     assert queue.begins(job) == 1
 
 

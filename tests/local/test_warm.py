@@ -23,7 +23,7 @@ from cluster.local import warm, warm_parent
 from cluster.local.warm_pool import Usage, WarmPool
 from cluster.spec import Launch
 
-DEADLINE_S = 30.0
+DEADLINE_S = 8.0
 SLOT = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 EXIT = os.waitstatus_to_exitcode
 
@@ -688,9 +688,9 @@ def test_a_request_lost_with_the_child_that_read_it_is_run_by_another(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_job_is_run_twice_or_lost_whoever_is_killed(node: Node, seed: int) -> None:
+def test_no_job_is_run_twice_or_lost_whoever_is_killed(one: Node, seed: int) -> None:
     dice = random.Random(seed)
-    log = node.folder / "log"
+    log = one.folder / "log"
     log.touch()
     name = os.fsencode(log)
 
@@ -701,21 +701,21 @@ def test_no_job_is_run_twice_or_lost_whoever_is_killed(node: Node, seed: int) ->
 
     jobs = []
     for number in range(1, 61):
-        jobs.append(node.submit(note, number))
+        jobs.append(one.submit(note, number))
         for _ in range(dice.randrange(3)):
-            node.turn()
+            one.turn()
         children = psutil.Process().children()
         if children and dice.random() < 0.3:
             with contextlib.suppress(psutil.NoSuchProcess):
                 dice.choice(children).kill()
-    node.until(lambda: all(job in node.ends or job in node.failures for job in jobs))
+    one.until(lambda: all(job in one.ends or job in one.failures for job in jobs))
 
     noted = log.read_text().split()
     assert len(noted) == len(set(noted))
-    assert len(node.starts) == len(set(node.starts))
-    unharmed = [job for job in jobs if node.ends.get(job) == 0]
+    assert len(one.starts) == len(set(one.starts))
+    unharmed = [job for job in jobs if one.ends.get(job) == 0]
     assert {str(job) for job in unharmed} <= set(noted)
-    assert {int(job) for job in noted} <= set(node.starts)
+    assert {int(job) for job in noted} <= set(one.starts)
 
 
 def test_a_warm_parent_leaves_when_nobody_wants_it(tmp_path: Path) -> None:
