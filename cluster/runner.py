@@ -511,6 +511,7 @@ def a_call() -> bytes:
     import cloudpickle
 
     function = types.FunctionType((lambda: None).__code__, {"__name__": "__main__"})
+    function.__qualname__ = "rehearsal.call"  # with a dot: nobody's to find in __main__
     pickled = cloudpickle.dumps((function, (), {}), 5)
     return b"".join(pack_call(pickled, [], cloudpickle_version=cloudpickle.__version__))
 

@@ -38,7 +38,6 @@ RETRY_DELAYS_S = (0.02, 0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
 RETRY_SLOW_S = 1.0
 GROUP_RETRY_S = 1.0
 FLUSH_S = 0.005  # what is not urgent in the journal waits so long for what is
-RECALL = "recall"
 _MIB = 1 << 20
 _RUSAGE_UNIT = 1 if processes.IS_MACOS else 1024  # ru_maxrss: bytes there, KiB here
 
@@ -298,7 +297,7 @@ class Execution:
         job = self.jobs.get(key)
         if self._queued.pop(key, None) is not None:
             self._report(wire.Exited(*key, 0, why))
-        elif why != RECALL:
+        elif why != wire.RECALL:
             if job is not None:
                 own = job.launch.grace_s
                 self._end(job, why, reason, grace_s if own is None else own)

@@ -11,6 +11,7 @@ from cluster import states
 from cluster.local import events as ev
 from cluster.local import prefill
 from cluster.local.events import Job
+from cluster.local.wire import RECALL
 
 if TYPE_CHECKING:
     from cluster.local.queue_state import QueueState
@@ -80,7 +81,7 @@ def exited(queue: QueueState, event: ev.Exited, now: float) -> None:
     job = queue.jobs.get(event.job)
     queue.do(ev.Acknowledge(event.job, event.attempt))
     freed = None
-    if job is not None and event.why == prefill.RECALL and job.allocation is not None:
+    if job is not None and event.why == RECALL and job.allocation is not None:
         return  # said of it by a node that never had it: it runs
     if job is not None and job.attempt == event.attempt:
         if job.assigned and event.started:

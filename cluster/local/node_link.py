@@ -19,14 +19,15 @@ import msgspec
 
 from cluster.errors import ServerUnavailable
 from cluster.local import events as ev
-from cluster.local import prefill, recover, requests, wire
+from cluster.local import recover, requests, wire
 from cluster.local.connections import Connection
 from cluster.local.events import Job
 from cluster.local.lifecycle import Starting, begin_daemon, host, socket_path
 from cluster.local.resources import Allocation
+from cluster.local.results import result_header
 
 if TYPE_CHECKING:
-    from cluster.local.server import Server
+    from cluster.local.serving import Server
 
 __all__ = ["NodeLink"]
 
@@ -36,12 +37,12 @@ BACKOFF_S = (0.0, 0.1, 1.0, 5.0)  # before a node is started again, the more oft
 class NodeLink:
     """What the server knows of its node."""
 
-    def __init__(self, server: Server) -> None:
+    def __init__(self, server: Server, starting: Starting | None = None) -> None:
         self._server = server
         self.connection: Connection | None = None
         self.pid = 0
         self._has_attached = False
-        self._starting: Starting | None = None
+        self._starting = starting
         self._envs: set[str] = set()
         self._failures = 0
         self._retry_at = 0.0
@@ -51,6 +52,9 @@ class NodeLink:
     def connect(self, *, begin: bool = True) -> bool:
         """Reach the node, or begin to start one; tells whether it was reached."""
         self._retry_at = 0.0
+        if self._starting is not None:  # it was begun before we were there
+            self._server.selector.register(self._starting.fileno(), 1, "node")
+            return False
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.connect(socket_path(self._server.state_dir, "node"))
@@ -172,8 +176,6 @@ class NodeLink:
             self._survivors = None
 
     def _exited(self, message: wire.Exited) -> None:
-        from cluster.local.server import result_header
-
         status, said = result_header(message.content)
         self._server.event(
             ev.Exited(
@@ -244,7 +246,7 @@ class NodeLink:
 
     def _to_survivor(self, survivors: recover.Survivors, order: wire.End | wire.Signal) -> None:
         key = order.job, order.attempt
-        if isinstance(order, wire.End) and order.why == prefill.RECALL:
+        if isinstance(order, wire.End) and order.why == wire.RECALL:
             return  # it has started
         if isinstance(order, wire.End):
             survivors.end(key, order.why, grace_s=order.grace_s)

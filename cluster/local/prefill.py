@@ -20,13 +20,13 @@ from cluster import states
 from cluster.local import events as ev
 from cluster.local.events import Job
 from cluster.local.resources import Allocation, fits
+from cluster.local.wire import RECALL
 
 if TYPE_CHECKING:
     from cluster.local.queue_state import QueueState
 
 __all__ = ["assume_started", "give_back", "must_yield", "promote", "recall", "refill", "take_over"]
 
-RECALL = "recall"  # why a job ended that never started
 PER_RUNNING = 4  # 8 on two cores: commands went from 0.46 to 0.65 S, 16 gained nothing more
 LIMIT = 64
 

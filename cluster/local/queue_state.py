@@ -16,14 +16,13 @@ dependents), `verbs` (cancel, hold, ...) and `view` (what people see) are apart.
 from __future__ import annotations
 
 import heapq
-import math
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from cluster import states
 from cluster.local import events as ev
-from cluster.local import exits, prefill, resources, settling, submission, verbs
+from cluster.local import exits, lending, prefill, resources, settling, submission, verbs
 from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Changes, Job, Known
 from cluster.local.policy import Entry, Expectations, Running, Waiting
@@ -70,7 +69,7 @@ class QueueState:
         self.assigned: dict[int, Job] = {}  # the node has them; see `prefill`
         self.shapes: dict[resources.Vector, int] = {}  # how many run with each need
         self.begins: list[tuple[float, int]] = []
-        self._will_lend: set[int] = set()
+        self.will_lend: set[int] = set()
         self.lenders: set[int] = set()  # jobs whose cores are lent
         self.unblocking: dict[int, list[Any]] = {}  # job -> who asked to go on
         self.parked: dict[int, set[int]] = {}  # array -> touched elements its limit keeps out
@@ -93,11 +92,11 @@ class QueueState:
     def schedule(self, now: float) -> None:
         """Start what the policy chooses."""
         if self.paused or not self.attached:
-            self._go_on_all()  # it runs: neither a pause nor a missing node keeps it waiting
+            lending.go_on_all(self)  # it runs: neither a pause nor a missing node keeps it waiting
             prefill.recall(self)
             return
-        if self._will_lend:
-            self._lend()
+        if self.will_lend:
+            lending.lend(self)
         if self.assigned:
             prefill.promote(self, now)
         decision = self.waiting.decide(
@@ -105,7 +104,7 @@ class QueueState:
         )
         for id in decision.start:
             if id < 0:
-                self._go_on(self.jobs[-id])
+                lending.go_on(self, self.jobs[-id])
             elif id not in self.waiting:
                 continue  # its array reached its limit by a start before it
             elif id in self.arrays:
@@ -113,7 +112,7 @@ class QueueState:
             else:
                 self.waiting.remove(id)
                 self.start(self.jobs[id], now)
-        if not self._will_lend:
+        if not self.will_lend:
             prefill.refill(self, now)
         settling.settle(self, now)
 
@@ -397,66 +396,6 @@ class QueueState:
 
     # ------------------------------------------------------------------ dependents
 
-    # ------------------------------------------------------------------ lending cores
-
-    def _block(self, event: ev.Block, now: float) -> None:
-        job = self.jobs.get(event.job)
-        if job is not None and job.allocation is not None and not job.lent and not job.ending:
-            self._will_lend.add(job.id)
-        self.do(ev.Reply(event.to))
-
-    def _lend(self) -> None:
-        """Lend the cores of those that wait, once the node has nothing in advance.
-
-        Otherwise it could start a job in the place of a lender that ends, whose
-        cores others have by then.
-        """
-        prefill.recall(self)
-        if self.assigned:
-            return
-        for job in [self.jobs[id] for id in self._will_lend if id in self.jobs]:
-            if job.allocation is not None and not job.lent and not job.ending:
-                job.allocation = self.pool.lend(job.allocation)
-                job.lent = True
-                self.lenders.add(job.id)
-                self.write(job)
-                self.running.set_need(job.id, job.allocation.held)
-        self._will_lend.clear()
-
-    def _unblock(self, event: ev.Unblock, now: float) -> None:
-        job = self.jobs.get(event.job)
-        self._will_lend.discard(event.job)
-        if job is None or not job.lent:
-            self.do(ev.Reply(event.to))
-            return
-        self.unblocking.setdefault(job.id, []).append(event.to)
-        if -job.id not in self.waiting:
-            self._want_back(job)
-
-    def _want_back(self, job: Job) -> None:
-        prefill.recall(self)
-        capacity = self.pool.capacity[0]
-        need = resources.vector(self.names, {"cores": min(job.need[0], capacity)})
-        expect, _ = self.expect(job.spec)
-        self.waiting.add(Entry(id=-job.id, need=need, expect=expect, priority=math.inf, seq=job.id))
-
-    def _go_on(self, job: Job) -> None:
-        """Its cores are free again: it may run."""
-        self.waiting.remove(-job.id)
-        assert job.allocation is not None
-        job.allocation = self.pool.reclaim(job.allocation)
-        job.lent = False
-        self.lenders.discard(job.id)
-        self.write(job)
-        self.running.set_need(job.id, job.allocation.held)
-        for to in self.unblocking.pop(job.id, ()):
-            self.do(ev.Reply(to))
-
-    def _go_on_all(self) -> None:
-        for id in list(self.unblocking):
-            if resources.fits(self.waiting[-id].need, self.pool.free):
-                self._go_on(self.jobs[id])
-
     # ------------------------------------------------------------------ steering the queue
 
     def _resize(self, event: ev.Resize, now: float) -> None:
@@ -467,7 +406,7 @@ class QueueState:
         self.note("capacity", event.capacity)
         for id in self.unblocking:  # what they wait for is at most all there is
             self.waiting.remove(-id)
-            self._want_back(self.jobs[id])
+            lending.want_back(self, self.jobs[id])
         self.do(ev.Reply(event.to, resources.as_dict(self.names, capacity)))
 
     def _switch(self, event: ev.Switch, now: float) -> None:
@@ -531,8 +470,8 @@ class QueueState:
 _HANDLERS: dict[type, Callable[[QueueState, Any, float], None]] = {
     ev.Submit: submission.submit,
     ev.Act: QueueState._act,
-    ev.Block: QueueState._block,
-    ev.Unblock: QueueState._unblock,
+    ev.Block: lending.block,
+    ev.Unblock: lending.unblock,
     ev.Attached: exits.attach,
     ev.Started: exits.started,
     ev.Exited: exits.exited,

@@ -25,7 +25,7 @@ from cluster.local.wire import Content, JobInfo, Output
 from cluster.spec import Launch
 
 if TYPE_CHECKING:
-    from cluster.local.server import Server
+    from cluster.local.serving import Server
 
 __all__ = ["handle", "info_of", "refusal"]
 
@@ -237,7 +237,7 @@ def _fetch(server: Server, peer: Connection, message: wire.Fetch) -> Content:
 
 def _describe(server: Server, peer: Connection, message: wire.Describe) -> bytes:
     _, request = _raw(server, message.id)
-    launch = server.launch_of(request)
+    launch = server.launches.of(request)
     if launch is None:
         raise UnknownJob(f"how job {message.id} was launched is no longer kept")
     return bytes(launch)

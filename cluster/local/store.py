@@ -59,6 +59,12 @@ _NO_LAUNCH = msgspec.Raw(b"\x80")
 _encode = msgspec.msgpack.Encoder().encode
 
 
+class _Payload(msgspec.Struct):
+    """The one field of a `Launch` that the store must know: a file that is the queue's own."""
+
+    payload_file: bytes = b""
+
+
 def _row_type(kind: type[msgspec.Struct]) -> Any:
     """The mutable part of a record, as an array: all its fields but the spec."""
     fields: list[Any] = []
@@ -80,6 +86,7 @@ _array_names = [f.name for f in msgspec.structs.fields(_ArrayRow)]
 _job_row, _array_row = attrgetter(*_job_names), attrgetter(*_array_names)
 _decode_job = msgspec.msgpack.Decoder(_JobRow).decode
 _decode_array = msgspec.msgpack.Decoder(_ArrayRow).decode
+_decode_payload = msgspec.msgpack.Decoder(_Payload).decode
 _decode_spec = msgspec.msgpack.Decoder(JobSpec).decode
 
 
@@ -341,6 +348,16 @@ class Store:
         if gone or old:
             run("PRAGMA incremental_vacuum(1000)")
         return [file for row in old for file in row[1:] if file]
+
+    def payload_files(self, *, ended_after: float) -> set[bytes]:
+        """Give the files of large arguments of jobs that are open or ended since."""
+        rows = self._db.execute(
+            "SELECT launch FROM request WHERE id IN"
+            " (SELECT id FROM job WHERE open OR ended>=? UNION"
+            "  SELECT array FROM job WHERE open AND array>0)",
+            (ended_after,),
+        )
+        return {_decode_payload(launch).payload_file for (launch,) in rows}
 
     def size(self) -> int:
         """Give the size of the store in bytes, its WAL included."""

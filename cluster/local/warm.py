@@ -48,64 +48,13 @@ RESTLESS_MS = 2  # with no request by then, there is time to have pages copied b
 FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
 
 runner: ModuleType
+system: ModuleType  # warm_system.py
 channel: _socket.socket
 token: memoryview | None = None  # ours, in the block that /proc/PID/environ shows
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
 home_path: list[str] = []
-
-
-# ---------------------------------------------------------------- fork
-
-
-def raw_clone() -> Callable[[], tuple[int, int]] | None:
-    """Give a fork() whose child belongs to our parent, or None where there is none.
-
-    The node then reaps jobs itself, and none of Python's at-fork handlers runs
-    (they cost as much as the fork).  The child is told its thread id where
-    glibc keeps it, as glibc's own fork does.  Wants a glibc that does not keep
-    the pid (2.25), Linux 5.3, a known processor, and a process with one thread.
-
-    It returns the pid and a pidfd; (0, -1) in the child.
-    """
-    call = {"x86_64": 56, "aarch64": 220}.get(os.uname().machine)
-    if sys.platform != "linux" or call is None or sys.maxsize < 2**32:
-        return None
-    try:
-        name, _, version = (os.confstr("CS_GNU_LIBC_VERSION") or "").partition(" ")
-        known = tuple(int(part) for part in version.split(".")[:2])
-        threads = len(os.listdir("/proc/self/task"))
-    except (ValueError, OSError):
-        return None
-    if name != "glibc" or known < (2, 25) or threads != 1:
-        return None
-    import ctypes
-
-    syscall = libc.syscall
-    syscall.restype = ctypes.c_long
-    tid_at = ctypes.c_void_p(0)
-    libc.prctl(40, ctypes.byref(tid_at), 0, 0, 0)  # PR_GET_TID_ADDRESS
-    pidfd = ctypes.c_int(syscall(434, os.getpid(), 0))  # pidfd_open: is there such a thing?
-    if not tid_at.value or pidfd.value < 0:
-        return None
-    os.close(pidfd.value)
-    libc.__errno_location.restype = ctypes.POINTER(ctypes.c_int)
-    errno_at = libc.__errno_location()
-    zero, tid = ctypes.c_long(0), ctypes.c_long(tid_at.value)
-    # CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT | CLONE_PIDFD | SIGCHLD
-    flags = ctypes.c_long(0x01200000 | 0x8000 | 0x1000 | signal.SIGCHLD)
-    last = (tid, zero) if call == 56 else (zero, tid)  # arm64 swaps tls and child_tid
-    args = (ctypes.c_long(call), flags, zero, ctypes.byref(pidfd), *last)
-
-    def fork() -> tuple[int, int]:
-        pid = int(syscall(*args))
-        if pid < 0:
-            number = errno_at.contents.value
-            raise OSError(number, os.strerror(number))
-        return (pid, pidfd.value) if pid else (0, -1)
-
-    return fork
 
 
 def _after_fork() -> None:
@@ -385,15 +334,20 @@ def _report_ends(running: dict[int, tuple[int, int]]) -> None:
 
 
 def main(
-    runner_module: ModuleType, fd: int, idle_s: float, fork: str, sys_path: list[str]
+    runner_module: ModuleType,
+    system_module: ModuleType,
+    fd: int,
+    idle_s: float,
+    fork: str,
+    sys_path: list[str],
 ) -> NoReturn:
     """Get ready, say so, serve.  `fork` is "os" for os.fork, else the best there is."""
-    global runner, channel, libc, token, spare_fds, main_thread
-    runner, channel = runner_module, _socket.socket(fileno=fd)
+    global runner, system, channel, libc, token, spare_fds, main_thread
+    runner, system, channel = runner_module, system_module, _socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     if os.getsid(0) != os.getpid():
         os.setsid()
-    _be_the_first_victim()
+    system.be_the_first_victim()
     if sys_path:
         sys.path[:] = sys_path
     try:
@@ -414,19 +368,19 @@ def main(
         token_at = libc.getenv(b"CLUSTER_JOB_TOKEN")
         if token_at:  # as a memoryview: a call through ctypes costs a job 25 pages
             token = memoryview((ctypes.c_char * len(PLACEHOLDER)).from_address(token_at)).cast("B")
-        clone = None if fork == "os" else raw_clone()
+        clone = None if fork == "os" else system.raw_clone(libc)
     sys.argv = [""]
     main_thread = getattr(sys.modules.get("threading"), "_main_thread", None)
     if not hasattr(main_thread, "_native_id"):
         main_thread = None
     _take_over_logging()
-    _restore_environment()
+    system.restore_environment()
     _rehearse()
     _forget_ourselves()
     gc.collect()
     gc.disable()
     gc.freeze()
-    spare_fds = tuple(fd for fd in _open_fds() if fd != channel.fileno())
+    spare_fds = tuple(fd for fd in system.open_fds() if fd != channel.fileno())
     _send(("ready", os.getpid(), clone is not None))
     if clone is None:
         _serve_by_fork(idle_s)
@@ -436,17 +390,6 @@ def main(
         except OSError as error:
             _send(("broken", f"no process could be made: {error.strerror}"))
     os._exit(0)
-
-
-def _be_the_first_victim() -> None:
-    """Have the kernel end us and our jobs, when memory is short, before the node."""
-    try:
-        with open("/proc/self/oom_score_adj", "r+") as file:
-            if int(file.read()) < 500:
-                file.seek(0)
-                file.write("500")
-    except (OSError, ValueError):  # not Linux, or not allowed
-        return
 
 
 def _take_over_logging() -> None:
@@ -469,22 +412,6 @@ def _take_over_logging() -> None:
             logging.shutdown()
 
     vars(runner)["end_logging"] = end_logging
-
-
-def _restore_environment() -> None:
-    """Undo what Python's start and .pth files changed: jobs get a difference to the original."""
-    try:
-        with open("/proc/self/environ", "rb") as file:
-            pairs = [entry.partition(b"=") for entry in file.read().split(b"\0") if entry]
-    except OSError:
-        pairs = [(name, b"=", value) for name, value in os.environb.items()]
-    original = {name: value for name, _, value in pairs}
-    original.pop(b"CLUSTER_JOB_TOKEN", None)
-    for name in set(os.environb) - set(original):
-        del os.environb[name]
-    for name, value in original.items():
-        if os.environb.get(name) != value:
-            os.environb[name] = value
 
 
 def _forget_ourselves() -> None:
@@ -523,21 +450,3 @@ def _rehearse() -> None:
     far.close()
     channel.close()
     channel = keep
-
-
-def _open_fds() -> tuple[int, ...]:
-    for folder in ("/proc/self/fd", "/dev/fd"):
-        try:
-            found = [int(name) for name in os.listdir(folder)]
-        except OSError:
-            continue
-        return tuple(fd for fd in found if fd > 2 and _is_open(fd))
-    return (channel.fileno(),)
-
-
-def _is_open(fd: int) -> bool:
-    try:
-        os.fstat(fd)
-    except OSError:  # the one that listed the folder
-        return False
-    return True

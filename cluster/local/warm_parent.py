@@ -30,6 +30,7 @@ CHANNEL_FD = 3  # in the warm parent
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
 _WARM_FILE = os.path.join(_HERE, "warm.py")
+_SYSTEM_FILE = os.path.join(_HERE, "warm_system.py")
 _RUNNER_FILE = os.path.join(os.path.dirname(_HERE), "runner.py")
 
 # The files are loaded by content: their folders must not get on the import path,
@@ -46,8 +47,8 @@ def load(name, path):
     exec(SourceFileLoader(name, path).get_code(name), vars(module))
     return module
 load("_cluster_warm", sys.argv[1]).main(
-    load("_cluster_runner", sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), sys.argv[5],
-    sys.argv[6:])
+    load("_cluster_runner", sys.argv[2]), load("_cluster_system", sys.argv[3]),
+    int(sys.argv[4]), float(sys.argv[5]), sys.argv[6], sys.argv[7:])
 """
 
 
@@ -102,7 +103,7 @@ def spawn(
     base = {k: v for k, v in environment.items() if not k.startswith(OURS_PREFIX)}
     ours, theirs = _channel()
     fork = os.environ.get("CLUSTER_WARM_FORK", "clone")
-    argv = [os.fsdecode(key.python), "-c", _BOOT, _WARM_FILE, _RUNNER_FILE]
+    argv = [os.fsdecode(key.python), "-c", _BOOT, _WARM_FILE, _RUNNER_FILE, _SYSTEM_FILE]
     argv += [str(CHANNEL_FD), str(idle_s), fork, *map(os.fsdecode, sys_path)]
     log = tempfile.TemporaryFile()  # noqa: SIM115  closed once it is ready
     try:

@@ -27,6 +27,7 @@ PROTOCOL = 1
 NODE_PROTOCOL = 1
 MAX_FRAME = 1 << 28  # a length beyond this is not ours: some other program is talking
 SPLIT_BYTES = 1 << 24  # several messages that are larger together go in several frames
+RECALL = "recall"  # the `why` of an `End` that gives a queued job back
 INLINE_LIMIT = 256 * 1024  # bytes of stdout, stderr or result that go into the store
 
 Env = dict[bytes, bytes]
