@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,12 +48,9 @@ def write_path() -> Path:
 
 
 def _user_path() -> Path:
-    # what platformdirs answers depends on these, and asking it takes 20 us
-    return _user_path_of(os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME"))
-
-
-@lru_cache(maxsize=8)
-def _user_path_of(home: str | None, config_home: str | None) -> Path:
+    if sys.platform == "linux":  # what platformdirs answers there; importing it takes 5 ms
+        base = os.environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
+        return Path(os.path.expanduser(f"{base}/cluster/cluster.cfg"))
     import platformdirs
 
     return platformdirs.user_config_path("cluster") / "cluster.cfg"

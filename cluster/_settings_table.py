@@ -33,12 +33,6 @@ SETTINGS: dict[tuple[str, str], Setting] = {
     ("queue", "max_jobs"): Setting(
         "count0", 0, "Submit only while fewer jobs are queued; 0 is no limit."
     ),
-    ("queue", "poll_interval_s"): Setting(
-        "seconds", 2.0, "Shortest time between two questions to a scheduler."
-    ),
-    ("queue", "command_timeout_s"): Setting(
-        "seconds", 60.0, "How long a scheduler's command may take."
-    ),
     ("queue", "sge_parallel_environment"): Setting(
         "word", "smp", "Grid Engine parallel environment for jobs of several cores."
     ),
@@ -64,8 +58,6 @@ SETTINGS: dict[tuple[str, str], Setting] = {
     ("local", "fsync"): Setting("bool", True, "Acknowledged jobs survive a power failure."),
     ("jobs", "filedir"): Setting("path", None, "Where scripts are written; here when not set."),
     ("jobs", "suffix"): Setting("word", "cluster", "Part of the names of written scripts."),
-    ("jobs", "clean_files"): Setting("bool", False, "Remove scripts once the result was fetched."),
-    ("jobs", "clean_outputs"): Setting("bool", False, "Remove outputs once they were fetched."),
     ("retention", "outputs_days"): Setting("seconds", 30.0, "Days to keep what a job wrote."),
     ("retention", "records_days"): Setting("seconds", 90.0, "Days to keep the record of a job."),
 }

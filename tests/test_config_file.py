@@ -145,7 +145,7 @@ def test_a_changed_file_is_read_again(user_file):
         ("local", "idle_s", "nan", "a number"),
         ("local", "resources", "license", "name=count"),
         ("queue", "qtype", "slurn", "one of auto, slurm"),
-        ("jobs", "clean_files", "maybe", "yes or no"),
+        ("local", "fsync", "maybe", "yes or no"),
     ],
 )
 def test_a_bad_value_names_file_section_key_and_what_is_accepted(
@@ -185,11 +185,11 @@ def test_a_broken_file_is_named_and_left_alone(user_file, text):
 def test_a_set_value_reads_back_and_the_file_is_private(user_file):
     config_file.set("local", "cores", 3)
     config_file.set("local", "memory", 4000)
-    config_file.set("jobs", "clean_files", True)
+    config_file.set("local", "fsync", True)
 
     assert config_file.get("local", "cores") == 3
     assert config_file.get("local", "memory") == 4000
-    assert config_file.get("jobs", "clean_files") is True
+    assert config_file.get("local", "fsync") is True
     assert user_file.stat().st_mode & 0o777 == 0o600
     assert sorted(path.name for path in user_file.parent.iterdir()) == [
         "cluster.cfg", "cluster.cfg.lock",

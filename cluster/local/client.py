@@ -447,7 +447,10 @@ def get_client(state_dir: str | os.PathLike[str] | None = None) -> Client:
     found: dict[str | None, Client] = _local.__dict__.setdefault("clients", {})
     client = found.get(key)
     if client is None:
-        client = found[key] = Client(state_dir)
+        from cluster import config_file
+
+        timeout_s = float(config_file.get("local", "request_timeout_s"))
+        client = found[key] = Client(state_dir, request_timeout_s=timeout_s)
     return client
 
 

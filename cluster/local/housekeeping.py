@@ -12,7 +12,7 @@ from typing import Any
 
 from cluster.local.store import Store
 
-__all__ = ["configured", "forget_old"]
+__all__ = ["forget_old"]
 
 DAY_S = 86400.0
 _ROWS = 1000  # at a time, so that no client waits long
@@ -49,14 +49,3 @@ def _forget_payloads(store: Store, state_dir: str, before: float) -> None:
 def _remove(path: bytes) -> None:
     with suppress(OSError):
         os.unlink(path)
-
-
-def configured(private: bool) -> dict[str, Any]:
-    """Give the settings of section `local`; a private queue has its maker's only."""
-    if private:
-        return {}
-    from cluster import config_file
-
-    found = config_file.get("local")
-    kept = config_file.get("retention")
-    return {**(found or {}), **(kept or {})}

@@ -15,7 +15,7 @@ from cluster.errors import ServerUnavailable
 from cluster.local.election import Election
 from cluster.local.lifecycle import Starting, begin_daemon, socket_path
 
-__all__ = ["begin_node", "main"]
+__all__ = ["begin_node", "configured", "main"]
 
 
 def main(
@@ -40,6 +40,7 @@ def main(
     election = Election(state_dir)
     if not election.won():
         return
+    settings = {**configured(private), **settings}
     starting_node = begin_node(state_dir, settings, private=private, tether_fd=tether_fd)
     from cluster.local.serving import Server
 
@@ -77,3 +78,19 @@ def begin_node(
         )
     except ServerUnavailable:
         return None  # `NodeLink` tries again, and says why
+
+
+def configured(private: bool) -> dict[str, Any]:
+    """Give the configuration of server and node; a private queue has its maker's only.
+
+    Raises:
+        ConfigError: a file or a value in it is wrong.
+    """
+    if private:
+        return {}
+    from cluster import config_file
+
+    found = {**(config_file.get("local") or {}), **(config_file.get("retention") or {})}
+    if (memory := found.pop("memory", None)) is not None:
+        found["memory_mib"] = memory
+    return found

@@ -32,7 +32,7 @@ from cluster.local.connections import Connection, answer, failure
 from cluster.local.crash import point
 from cluster.local.election import Election
 from cluster.local.events import Array, Changes, Job
-from cluster.local.housekeeping import configured, forget_old
+from cluster.local.housekeeping import forget_old
 from cluster.local.launches import Launches
 from cluster.local.lifecycle import Starting
 from cluster.local.loans import LOOK_S as LOANS_S
@@ -89,13 +89,16 @@ class Server:
         """Start the node, read the store, listen."""
         self.node = NodeLink(self, self._starting_node)
         self.node.connect()  # first: it starts while the store is read
-        self.store = Store(Path(self.state_dir, "queue.db"), durable=not self.private)
+        self.store = Store(
+            Path(self.state_dir, "queue.db"),
+            durable=not self.private and bool(self.given.get("fsync", True)),
+        )
         meta = self.store.meta()
         # by the clock: a node obeys us also when the store was moved away and is new
         self.epoch = max(int(meta.get("epoch", 0)) + 1, int(self.born))
         boot_id = host().boot_id
         self.rebooted = bool(meta.get("boot_id", boot_id) != boot_id)  # noted once it attached
-        self.settings = {**configured(self.private), **self.given}
+        self.settings = self.given
         self.launches = Launches(self.store)
         self.queue = self._load(meta)
         self._commit(Changes(meta={"epoch": self.epoch}))

@@ -54,7 +54,6 @@ token: memoryview | None = None  # ours, in the block that /proc/PID/environ sho
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
-home_path: list[str] = []
 
 
 def _after_fork() -> None:

@@ -92,24 +92,48 @@ class QueueMachine(RuleBasedStateMachine):
         priority=st.integers(-1, 1),
         hold=st.booleans(),
         begin=st.sampled_from([0.0, 5.0]),
-        array=st.none() | st.builds(ArraySpec, st.integers(0, 3), st.integers(1, 5),
-                                    st.integers(1, 2), st.integers(0, 2)),
+        array=st.none()
+        | st.builds(
+            ArraySpec, st.integers(0, 3), st.integers(1, 5), st.integers(1, 2), st.integers(0, 2)
+        ),
         retries=st.integers(0, 1),
         requeue=st.booleans(),
         unsatisfiable=st.sampled_from(["cancel", "pend", "release"]),
         data=st.data(),
-    )  # fmt: skip
-    def submit(self, cores, memory, gpus, priority, hold, begin, array, retries, requeue,
-               unsatisfiable, data):  # fmt: skip
+    )
+    def submit(
+        self,
+        cores,
+        memory,
+        gpus,
+        priority,
+        hold,
+        begin,
+        array,
+        retries,
+        requeue,
+        unsatisfiable,
+        data,
+    ):
         targets = (
             data.draw(st.lists(st.sampled_from(self.labels), max_size=2)) if self.labels else []
         )
         dependencies = tuple(Dependency(t, data.draw(TYPES)) for t in targets)
         spec = JobSpec(
-            name="j", cores=cores, memory_mib=memory, gpus=gpus, priority=priority, hold=hold,
-            begin=self.now + begin if begin else 0.0, array=array, retries=retries,
-            requeue=requeue, on_unsatisfiable=unsatisfiable, dependencies=dependencies, key="k",
-        )  # fmt: skip
+            name="j",
+            cores=cores,
+            memory_mib=memory,
+            gpus=gpus,
+            priority=priority,
+            hold=hold,
+            begin=self.now + begin if begin else 0.0,
+            array=array,
+            retries=retries,
+            requeue=requeue,
+            on_unsatisfiable=unsatisfiable,
+            dependencies=dependencies,
+            key="k",
+        )
         known = {t: k for t in targets if not self.queue.is_live(t) and (k := self.store.known(t))}
         self.keys += 1
         self.turn(ev.Submit("me", str(self.keys).encode(), (spec,), known))
@@ -119,8 +143,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.labels += [f"{label}_{array.start + i * array.step}" for i in range(array.count)]
 
     @precondition(lambda self: self.processes)
-    @rule(data=st.data(), status=st.sampled_from([0, 0, 3 << 8, 9]),
-          why=st.sampled_from(["", "", "walltime", "memory", "node", "start", "requeue"]))  # fmt: skip
+    @rule(
+        data=st.data(),
+        status=st.sampled_from([0, 0, 3 << 8, 9]),
+        why=st.sampled_from(["", "", "walltime", "memory", "node", "start", "requeue"]),
+    )
     def exit(self, data, status, why):
         job, attempt = data.draw(st.sampled_from(sorted(self.processes)))
         del self.processes[job, attempt]
@@ -128,13 +155,26 @@ class QueueMachine(RuleBasedStateMachine):
         if following[0]:
             self.begin(following, self.in_advance.pop(following))
         self.turn(
-            ev.Exited(job, attempt, status, why=why, started=1.0, ended=self.now, cpu_s=1.0,
-                      next=following)
-        )  # fmt: skip
+            ev.Exited(
+                job,
+                attempt,
+                status,
+                why=why,
+                started=1.0,
+                ended=self.now,
+                cpu_s=1.0,
+                next=following,
+            )
+        )
 
     @precondition(lambda self: self.labels)
-    @rule(data=st.data(), number=st.integers(-2, 2),
-          verb=st.sampled_from(["cancel", "hold", "release", "priority", "requeue", "suspend", "resume"]))  # fmt: skip
+    @rule(
+        data=st.data(),
+        number=st.integers(-2, 2),
+        verb=st.sampled_from(
+            ["cancel", "hold", "release", "priority", "requeue", "suspend", "resume"]
+        ),
+    )
     def act(self, data, verb, number):
         label = data.draw(st.sampled_from(self.labels))
         known = self.store.known(label) if not self.queue.is_live(label) else None
@@ -162,8 +202,12 @@ class QueueMachine(RuleBasedStateMachine):
         self.queue = QueueState(NAMES, CAPACITY, cpus=range(4), next_id=before.next_id)
         jobs, arrays = self.store.unfinished()
         for record in (*jobs, *arrays):
-            record.need = resources.need(NAMES, cores=record.spec.cores,
-                                         memory_mib=record.spec.memory_mib, gpus=record.spec.gpus)  # fmt: skip
+            record.need = resources.need(
+                NAMES,
+                cores=record.spec.cores,
+                memory_mib=record.spec.memory_mib,
+                gpus=record.spec.gpus,
+            )
         self.queue.restore(jobs, arrays, self.now)
         self.compare(before)
         self.in_advance.clear()  # a node that a new server attaches to forgets them

@@ -66,7 +66,12 @@ class Driver:
         if self.in_advance:
             following = self.in_advance.pop(0)
             self.began.append(self.queue.jobs[following[0]].label)
-        status = {"status": code << 8, "next": following, "started": self.queue.jobs[id].started, **more}
+        status = {
+            "status": code << 8,
+            "next": following,
+            "started": self.queue.jobs[id].started,
+            **more,
+        }
         self.turn(ev.Exited(id, attempt, **status))  # type: ignore[arg-type]
         return self.effects
 
