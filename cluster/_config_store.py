@@ -50,10 +50,12 @@ def write_path() -> Path:
 def _user_path() -> Path:
     if sys.platform == "linux":  # what platformdirs answers there; importing it takes 5 ms
         base = os.environ.get("XDG_CONFIG_HOME", "").strip() or "~/.config"
-        return Path(os.path.expanduser(f"{base}/cluster/cluster.cfg"))
-    import platformdirs
+        folder = Path(os.path.expanduser(base)) / "cluster"
+    else:
+        import platformdirs
 
-    return platformdirs.user_config_path("cluster") / "cluster.cfg"
+        folder = platformdirs.user_config_path("cluster")
+    return folder / "cluster.cfg"
 
 
 # ---------------------------------------------------------------- reading
