@@ -94,7 +94,7 @@ class Execution:
         self._decode = msgspec.msgpack.Decoder(Launch).decode
         self._envs: dict[str, wire.Env] = {}
         self.jobs: dict[Key, Job] = {}
-        self._queued: dict[Key, wire.Start] = {}  # to start in the place of others
+        self._queued: dict[Key, Job] = {}  # to start in the place of others
         self._leaders: dict[int, Job] = {}
         self._closing: dict[Key, Job] = {}
         self._finished: dict[Key, _Finished] = {}
@@ -148,9 +148,6 @@ class Execution:
             return known.started_report() if known.pid else None
         if (finished := self._finished.get(key)) is not None:
             return finished.report
-        if order.queued:
-            self._queued[key] = order
-            return None
         self._queued.pop(key, None)
         try:
             job = self._make_job(order)
@@ -161,6 +158,9 @@ class Execution:
             exited = wire.Exited(*key, spawn.NOT_RUN << 8, "start", reason, now, now)
             self._finished[key] = _Finished(exited, is_shared=False)
             return exited
+        if order.queued:  # made ready now: when its turn comes, a core waits for it
+            self._queued[key] = job
+            return None
         self.jobs[key] = job
         self._launch(job)
         return None
@@ -431,6 +431,9 @@ class Execution:
     def _finish(self, job: Job) -> None:
         if job.killer is not None:
             job.killer.cancel()
+        following = next(iter(self._queued), (0, 0))
+        if following[0]:  # first of all: what is left to do here, it need not wait for
+            self._start_in_place_of(job, self._queued.pop(following))
         content = wire.Content()
         if job.pid and job.why != "start":  # else the slot may still hold another job's output
             content = self._slots.collect(
@@ -438,7 +441,6 @@ class Execution:
             )
         if job.group is not None:
             self._remove_group(job.group)
-        following = next(iter(self._queued.values()), None)
         report = job.exited_report(content, following)
         is_shared = self._ending.orphans.may_be_left_by(job.key)
         self._finished[job.key] = _Finished(report, is_shared)
@@ -446,14 +448,15 @@ class Execution:
         del self.jobs[job.key]
         self._ending.orphans.forget(job.key)
         self._report(report)
-        if following is not None:
-            self._start_in_place_of(job, following)
 
-    def _start_in_place_of(self, over: Job, order: wire.Start) -> None:
+    def _start_in_place_of(self, over: Job, job: Job) -> None:
         at = {"cpus": over.order.cpus, "gpus": over.order.gpus, "queued": False}
-        again = self.start(msgspec.structs.replace(order, **at))
-        if again is not None:
-            self._report(again)
+        order = msgspec.structs.replace(job.order, **at)
+        if order.gpus:  # its environment names them
+            job = self._make_job(order)
+        job.order = order
+        self.jobs[job.key] = job
+        self._launch(job)
 
     def _remove_group(self, group: memory_limit.Group) -> None:
         if not group.remove():  # a page or a zombie is still counted there

@@ -88,7 +88,7 @@ class Job:
             *self.key, self.pid, self.started, os.fsencode(self.out), os.fsencode(self.err)
         )
 
-    def exited_report(self, content: wire.Content, following: wire.Start | None) -> wire.Exited:
+    def exited_report(self, content: wire.Content, following: Key) -> wire.Exited:
         """Tell the server how the job ended, and which was started in its place."""
         return wire.Exited(
             *self.key,
@@ -100,6 +100,5 @@ class Job:
             self.cpu_s,
             self.peak_memory_mib,
             content,
-            following.job if following else 0,
-            following.attempt if following else 0,
+            *following,
         )
