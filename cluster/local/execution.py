@@ -61,7 +61,7 @@ class Execution:
     Args:
         state_dir: its journal, slots and outputs are used.
         loop: calls back.
-        report: takes what the server is to be told.
+        report: takes what the server is to be told; a `Job` means that it started.
 
     Raises:
         OSError: the state directory cannot be written to.
@@ -71,7 +71,7 @@ class Execution:
         self,
         state_dir: str,
         loop: Loop,
-        report: Callable[[wire.Report], None],
+        report: Callable[[wire.Report | Job], None],
         *,
         settings: Settings,
     ) -> None:
@@ -284,7 +284,7 @@ class Execution:
             self._journal.spawned(journal.Spawned(*job.key, pid, since, until, job.started))
         except OSError:  # recovery will find it by its token
             _log.exception("job %d.%d: its pid is not in the journal", *job.key)
-        self._report(job.started_report())
+        self._report(job)
         if job.why:  # ended while it was being made
             self._ending.terminate(job, job.grace_s)
             return
@@ -408,6 +408,8 @@ class Execution:
         """Finish the jobs of which nothing is left; end what others left."""
         if self._journal.is_behind and self._flushing is None:
             self._flushing = self._loop.later(FLUSH_S, self._flush_journal)
+        if not self._queued:
+            self._spawner.rest()
         if not self._is_unsettled and not self._closing:
             return
         try:

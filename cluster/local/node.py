@@ -29,6 +29,7 @@ from cluster.errors import ClusterError, ProtocolError
 from cluster.local import lifecycle, wire
 from cluster.local.execution import Execution, Settings
 from cluster.local.loop import Loop, Timer
+from cluster.local.node_job import Job
 
 _log = logging.getLogger(__name__)
 
@@ -38,8 +39,8 @@ IDLE_S = 600.0  # without a server and with nothing to keep
 ACCEPT_RETRY_S = 0.5
 # While queued jobs keep the cores busy, reports wait for each other so long and
 # no longer: one transaction for 4 exits costs the server half as much as 4.
-HELD_S = 0.002
-HELD_REPORTS = 8
+HELD_S = 0.004
+HELD_REPORTS = 16
 _READ = 1 << 16  # a larger buffer is mapped and unmapped for each call
 
 
@@ -131,7 +132,7 @@ class Node:
         self._execution = Execution(
             state_dir, self._loop, self._report, settings=settings or Settings()
         )
-        self._reports: list[wire.Report] = []
+        self._reports: list[wire.Report | Job] = []
         self._server: _Link | None = None
         self._epoch = 0
         self._is_leaving = self._is_leaving_now = False
@@ -307,7 +308,7 @@ class Node:
         if again is not None:  # a server that came back asks twice: it runs once
             self._report(again)
 
-    def _report(self, report: wire.Report) -> None:
+    def _report(self, report: wire.Report | Job) -> None:
         self._reports.append(report)
 
     def _leave(self, *, now: bool) -> None:
@@ -354,9 +355,9 @@ class Node:
             self._sending = None
         over = {(each.job, each.attempt) for each in reports if isinstance(each, wire.Exited)}
         server.send(
-            each
+            each.started_report() if isinstance(each, Job) else each
             for each in reports
-            if not isinstance(each, wire.Started) or (each.job, each.attempt) not in over
+            if not isinstance(each, Job) or each.key not in over
         )
 
     def _may_go(self) -> bool:

@@ -114,6 +114,7 @@ class Spawner:
         ]
         self._cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
         self._oom_fd, self._oom_score = -1, b"0"
+        self._is_raised = False
         with contextlib.suppress(OSError):
             self._oom_fd = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
             self._oom_score = os.pread(self._oom_fd, 16, 0).strip()
@@ -144,7 +145,9 @@ class Spawner:
         umask = os.umask(launch.umask)
         opened: list[int] = []
         try:
-            self._set_oom_score(JOB_OOM_SCORE)
+            if not self._is_raised:
+                self._set_oom_score(JOB_OOM_SCORE)
+                self._is_raised = True
             _enter(launch.cwd)
             if cpus:
                 _set_affinity(cpus)
@@ -159,7 +162,6 @@ class Spawner:
                 _set_affinity(self._cpus)
             os.chdir("/")
             os.umask(umask)
-            self._set_oom_score(self._oom_score)
             for fd in opened:
                 os.close(fd)
 
@@ -180,6 +182,12 @@ class Spawner:
             raise _explain(error, path) from error
         except ValueError as error:  # a NUL, or "=" in a variable's name
             raise StartFailed(NOT_RUN, f"{_show(path)} cannot be run: {error}") from error
+
+    def rest(self) -> None:
+        """Take back what stays as it is between jobs that follow each other at once."""
+        if self._is_raised:
+            self._set_oom_score(self._oom_score)
+            self._is_raised = False
 
     def _set_oom_score(self, score: bytes) -> None:
         if self._oom_fd >= 0:

@@ -488,8 +488,8 @@ def test_an_array_is_one_record_until_its_elements_start():
     driver.submit(job(array=ArraySpec(5, 1_000_000, 5)))
 
     assert driver.started() == ["1_5", "1_10"]
-    assert len(driver.queue.jobs) == 2 + 8  # running, and assigned to the node
-    assert len(driver.changes.jobs) == 2 + 8
+    assert len(driver.queue.jobs) == 2 + 16  # running, and assigned to the node
+    assert len(driver.changes.jobs) == 2 + 16
 
 
 def test_a_running_limit_holds_for_all_elements():
@@ -658,9 +658,9 @@ def test_what_the_node_runs_and_the_queue_does_not_know_is_ended():
 def test_the_next_of_the_same_shape_are_given_to_the_node_in_advance_and_stay_pending():
     driver = Driver()
 
-    driver.submit(*[job() for _ in range(20)])
+    driver.submit(*[job() for _ in range(30)])
 
-    assert driver.in_advance == [(id, 1) for id in range(3, 11)]
+    assert driver.in_advance == [(id, 1) for id in range(3, 19)]
     assert driver.state(3) == states.PENDING
     assert driver.why(3) == "Resources: needs 1 core, 0 free"
     assert driver.changes.jobs[3].assigned
