@@ -31,6 +31,7 @@ _Stamp = tuple[int, int, int, int]
 _explicit: Path | None = None
 _read: dict[Path, tuple[_Stamp, RawConfigParser]] = {}
 _warned: set[Path] = set()
+_user_paths: dict[tuple[str | None, str | None], str] = {}  # a Path costs 10 us to make
 
 
 def use(path: str | os.PathLike[str] | None) -> None:
@@ -67,7 +68,10 @@ def stamp() -> tuple[object, ...]:
         here = f"{os.getcwd()}/cluster.cfg"
     except FileNotFoundError:
         here = ""
-    paths = (_explicit, os.environ.get("CLUSTER_CONFIG"), here, _user_path())
+    home = (os.environ.get("HOME"), os.environ.get("XDG_CONFIG_HOME"))
+    if home not in _user_paths:
+        _user_paths[home] = str(_user_path())
+    paths = (_explicit, os.environ.get("CLUSTER_CONFIG"), here, _user_paths[home])
     return tuple((path, _signature(path)) for path in paths if path)
 
 

@@ -19,7 +19,17 @@ from typing import Any, NamedTuple
 from cluster.local import warm
 from cluster.spec import Launch
 
-__all__ = ["Key", "Parent", "Request", "encode", "key_of", "send", "spawn", "why_not_ready"]
+__all__ = [
+    "Key",
+    "Parent",
+    "Request",
+    "acts_at_start",
+    "encode",
+    "key_of",
+    "send",
+    "spawn",
+    "why_not_ready",
+]
 
 # These act when Python or the C library starts, too late for a fork to change them.
 START_PREFIXES = (b"LD_", b"PYTHON", b"LC_", b"MALLOC_", b"GLIBC_")
@@ -129,17 +139,18 @@ def spawn(
     return Parent(key, pid, ours, base, sys_path, log)
 
 
+def acts_at_start(name: bytes) -> bool:
+    """Tell whether an interpreter looks at this variable only when it starts."""
+    return name.startswith(START_PREFIXES) or name in START_NAMES
+
+
 def key_of(python: bytes, environment: Mapping[bytes, bytes], sys_path: tuple[bytes, ...]) -> Key:
     """Tell which jobs may be forks of the same process.
 
     Raises:
         OSError: there is no such interpreter.
     """
-    start = frozenset(
-        (name, value)
-        for name, value in environment.items()
-        if name.startswith(START_PREFIXES) or name in START_NAMES
-    )
+    start = frozenset((name, value) for name, value in environment.items() if acts_at_start(name))
     folders = [path for path in sys_path if path.endswith((b"site-packages", b"dist-packages"))]
     about = [os.stat(python), *filter(None, map(_stat, folders))]
     build = tuple((stat.st_ino, stat.st_mtime_ns) for stat in about)

@@ -16,6 +16,7 @@ import functools
 import marshal
 import os
 import socket
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ from cluster.local.warm_parent import (
     Key,
     Parent,
     Request,
+    acts_at_start,
     encode,
     key_of,
     send,
@@ -34,6 +36,8 @@ from cluster.spec import Launch
 __all__ = ["Usage", "WarmPool"]
 
 MAX_DEATHS = 3  # warm parents that may die over one request before it is given up
+LOOK_S = 1.0  # an interpreter that was replaced is noticed so much later at most
+RECENT = 64
 READ_SIZE = 65536
 
 
@@ -86,6 +90,7 @@ class WarmPool:
         self._watch, self._unwatch = watch, unwatch
         self._idle_s = idle_s
         self._by_key: dict[Key, Parent] = {}
+        self._recent: dict[tuple[bytes, str, tuple[bytes, ...]], tuple[Parent, float]] = {}
         self._by_pid: dict[int, Parent] = {}
 
     # ------------------------------------------------------------ what the node asks
@@ -178,7 +183,7 @@ class WarmPool:
     def _submit(self, request: Request) -> None:
         launch = request.launch
         try:
-            parent = self._parent(launch.python, request.environment, launch.sys_path)
+            parent = self._parent_for(request)
         except OSError as error:
             python = os.fsdecode(launch.python)
             reason = f"the interpreter {python} cannot be started: {error.strerror}"
@@ -274,6 +279,22 @@ class WarmPool:
         parent.log.close()
 
     # ------------------------------------------------------------ warm parents
+
+    def _parent_for(self, request: Request) -> Parent:
+        """Give a job's parent, without a look at the disk if the last was just now."""
+        launch = request.launch
+        changes = (*launch.env_set, *launch.env_unset)
+        if not launch.env or any(map(acts_at_start, changes)):
+            return self._parent(launch.python, request.environment, launch.sys_path)
+        short = launch.python, launch.env, launch.sys_path
+        parent, since = self._recent.get(short, (None, 0.0))
+        now = time.monotonic()
+        if parent is None or parent.ended or parent.status is not None or now - since > LOOK_S:
+            parent = self._parent(launch.python, request.environment, launch.sys_path)
+            if len(self._recent) >= RECENT:
+                self._recent.clear()
+            self._recent[short] = parent, now
+        return parent
 
     def _parent(
         self, python: bytes, environment: Mapping[bytes, bytes], sys_path: tuple[bytes, ...]
