@@ -39,7 +39,7 @@ class Loans:
         blocked = {peer.job for peer in peers if peer.blocked and peer.job}
         self.is_needed = bool(blocked or queue.lenders)
         forgotten = queue.lenders - blocked - queue.unblocking.keys()
-        starving = blocked - queue.lenders if queue.waiting else set()
+        starving = blocked - queue.lenders if queue.waiting or queue.assigned else set()
         odd = forgotten | starving
         self._odd = {job: self._odd.get(job, now) for job in odd}
         due = sorted(job for job, since in self._odd.items() if now - since >= PATIENCE_S)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.local import events as ev
-from cluster.local import requests, submission, view, wire
+from cluster.local import requests, submission, wire
 from cluster.local.connections import answer, failure
-from cluster.local.events import Array, Changes, Job
+from cluster.local.events import Array, Changes
 from cluster.local.wire import Content
 
 if TYPE_CHECKING:
@@ -100,20 +100,16 @@ def _acknowledge(server: Server, effect: ev.Acknowledge, changes: Changes) -> No
 def _finished(server: Server, effect: ev.Finished, changes: Changes) -> None:
     record = effect.job
     server.launches.drop(record.id)
+    content = changes.contents.get(record.id) or Content()
+    label = str(record.id) if isinstance(record, Array) else record.label
+    server.recent.keep(label, record, content)
     watchers = server.watchers.pop(record.id, None)
     if not watchers:
         return
-    info = _show(server, record)
-    content = changes.contents.get(record.id) or Content()
+    info = requests.closed_info(server, record)
     for connection in watchers:
         wants = connection.watches.pop(record.id, False)
         connection.tell(info, content if wants else None)
-
-
-def _show(server: Server, record: Job | Array) -> wire.JobInfo:
-    if isinstance(record, Array):
-        return view.array_info(record, None, server.now, server.host)
-    return view.final_info(record, server.host)
 
 
 def _grace_s(server: Server) -> float:

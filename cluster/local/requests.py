@@ -27,7 +27,7 @@ from cluster.spec import Launch
 if TYPE_CHECKING:
     from cluster.local.serving import Server
 
-__all__ = ["handle", "info_of", "refusal"]
+__all__ = ["closed_info", "handle", "info_of", "refusal"]
 
 _LATER = object()  # the answer comes as an effect of the turn
 
@@ -116,7 +116,7 @@ def _query(server: Server, peer: Connection, message: wire.Query) -> list[JobInf
             namespace=message.namespace,
             elements=message.elements,
         )
-        rows += [i for i in (_closed_info(server, r) for r in closed) if _matches(i, message)]
+        rows += [i for i in (closed_info(server, r) for r in closed) if _matches(i, message)]
     rows.sort(key=_order)
     return rows[-message.limit :] if message.limit else rows
 
@@ -159,7 +159,8 @@ def _live(server: Server, message: wire.Query) -> list[JobInfo]:
     return rows
 
 
-def _closed_info(server: Server, record: Job | Array) -> JobInfo:
+def closed_info(server: Server, record: Job | Array) -> JobInfo:
+    """Show a job or array that is final."""
     if isinstance(record, Array):
         return view.array_info(record, None, server.now, server.host)
     return view.final_info(record, server.host)
@@ -175,7 +176,7 @@ def _infos(server: Server, label: str, elements: bool) -> list[JobInfo]:
     spec = array.spec.array if array else server.store.spec(int(label)).array
     assert spec is not None
     indices = range(spec.start, spec.start + spec.count * spec.step, spec.step)
-    done = {job.index: _closed_info(server, job) for job in server.store.elements(int(label))}
+    done = {job.index: closed_info(server, job) for job in server.store.elements(int(label))}
     rows = [done.get(i) or info_of(server, f"{label}_{i}") for i in indices]
     return [row for row in rows if row is not None]
 
@@ -195,7 +196,7 @@ def info_of(server: Server, label: str) -> JobInfo | None:
     if isinstance(found, tuple):
         return view.element_info(found[0], found[1], None, now)
     if found is not None:
-        return _closed_info(server, found)
+        return closed_info(server, found)
     known = server.store.known(label)
     if known is None:
         return None
@@ -228,6 +229,8 @@ def _raw(server: Server, label: str) -> tuple[int, int]:
 
 
 def _fetch(server: Server, peer: Connection, message: wire.Fetch) -> Content:
+    if (ended := server.recent.find(message.id)) is not None:
+        return ended[1]
     raw, _ = _raw(server, message.id)
     job = server.queue.jobs.get(raw)
     if job is not None and job.allocation is not None:
@@ -244,8 +247,14 @@ def _describe(server: Server, peer: Connection, message: wire.Describe) -> bytes
 
 
 def _watch(server: Server, peer: Connection, message: wire.Watch) -> None:
-    raws = [(label, _raw(server, label)[0]) for label in message.ids]
+    recent = server.recent.find
+    raws = [(label, 0 if recent(label) else _raw(server, label)[0]) for label in message.ids]
     for label, raw in raws:
+        if (ended := recent(label)) is not None:
+            record, content = ended
+            wanted = message.content and not peer.is_full
+            peer.tell(closed_info(server, record), content if wanted else None)
+            continue
         info = None if server.queue.is_live(label) else info_of(server, label)
         # What ended while the store cannot be written is not final there yet.
         if info is None or not (info.counts or states.is_final(info.state)):

@@ -9,9 +9,17 @@ from cluster.local import events as ev
 from cluster.local.loans import LOOK_S, PATIENCE_S, Loans
 
 
-def queue(*lenders: int, unblocking: tuple[int, ...] = (), waiting: bool = True) -> Any:
+def queue(
+    *lenders: int,
+    unblocking: tuple[int, ...] = (),
+    waiting: bool = True,
+    assigned: bool = False,
+) -> Any:
     return SimpleNamespace(
-        lenders=set(lenders), unblocking=dict.fromkeys(unblocking), waiting=[1] if waiting else []
+        lenders=set(lenders),
+        unblocking=dict.fromkeys(unblocking),
+        waiting=[1] if waiting else [],
+        assigned={2: "job"} if assigned else {},
     )
 
 
@@ -34,6 +42,12 @@ def test_a_loan_that_nobody_needs_any_more_is_ended() -> None:
 
 def test_a_job_that_still_waits_lends_again_what_another_thread_took_back() -> None:
     assert looked(queue(), peer(7), peer(7, blocked=False)) == [ev.Block(None, 7)]
+
+
+def test_it_lends_again_for_jobs_that_the_node_has_in_advance_too() -> None:
+    wanted = queue(waiting=False, assigned=True)
+
+    assert looked(wanted, peer(7)) == [ev.Block(None, 7)]
 
 
 def test_it_keeps_its_cores_while_nobody_else_wants_any() -> None:
