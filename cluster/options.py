@@ -213,7 +213,7 @@ def _say_if_absent(option: Option, qtype: str) -> None:
 
 
 def _current_qtype(qtype: str | None) -> str:
-    """Give one of QTYPES; None asks the environment, the configuration, then `queue.MODE`."""
+    """Give one of QTYPES; None asks `queue.MODE`, the environment, then the configuration."""
     if qtype is None:
         from cluster import config_file
 

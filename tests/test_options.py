@@ -401,6 +401,7 @@ def test_the_local_queue_has_no_directives(qtype):
 
 
 def test_the_current_scheduler_comes_from_the_environment_then_the_configuration(monkeypatch):
+    monkeypatch.setattr("cluster.queue.MODE", None)  # another test may have detected one
     monkeypatch.delenv("CLUSTER_QTYPE", raising=False)
     monkeypatch.setenv("CLUSTER_CFG_QUEUE_QTYPE", "lsf")
     assert option_to_string("hold", True) == "#BSUB -H"
