@@ -79,7 +79,8 @@ class Execution:
         self.boot_id = processes.boot_id()
         self._state_dir = state_dir
         own = processes.look(os.getpid())
-        node = journal.Node(self.boot_id, os.getpid(), own.ticks if own else 0)
+        self._own_ticks = own.ticks if own else 0
+        node = journal.Node(self.boot_id, os.getpid(), self._own_ticks)
         self._journal = journal.Journal(state_dir, node)
         self._slots = Slots(state_dir, self._journal.slots)
         self._spawner = spawn.Spawner()
@@ -278,9 +279,9 @@ class Execution:
         self._leaders[pid] = job
         until = processes.ticks_now()
         try:
-            if not since:  # it may have waited in its warm parent
-                process = processes.look(pid)
-                since = until = process.ticks if process else 0
+            # A function's process may have waited long before.  That is bound enough:
+            # whoever gets this number after it is gone starts later than `until`.
+            since = since or self._own_ticks
             self._journal.spawned(journal.Spawned(*job.key, pid, since, until, job.started))
         except OSError:  # recovery will find it by its token
             _log.exception("job %d.%d: its pid is not in the journal", *job.key)
