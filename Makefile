@@ -1,5 +1,6 @@
 # make demo    set up and run the example
 # make test    everything that must hold; the last line is pytest's
+# make test-faults  kill, stop, fill the disk: again, and what needs root
 # make check   format, lint, types, import contract
 # make docs    build/docs/index.html
 # make bench   the figures of the README, measured here
@@ -18,7 +19,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 STALE := stale
 endif
 
-.PHONY: setup test check format lint types contract docs docs-quiet demo bench clean stale
+.PHONY: setup test test-faults check format lint types contract docs docs-quiet demo bench clean stale
 
 setup: $(STAMP)
 
@@ -39,6 +40,9 @@ stale: ;
 
 test: check docs-quiet
 	$(PY) -m pytest -m 'not root' --cov --cov-report=term
+
+test-faults: $(STAMP)
+	$(PY) -m pytest -m 'faults or root'
 
 check: format lint types contract
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import sys
 import time
@@ -104,7 +105,7 @@ def test_a_function_that_takes_too_much_memory_is_out_of_memory(enforced: str) -
 
 def test_so_is_a_command_and_what_it_started(enforced: str, tmp_path: Path) -> None:
     eat = "b=bytearray(400<<20);b[::4096]=b'x'*len(b[::4096]);import time;time.sleep(20)"
-    text = f'setsid {sys.executable} -c "{eat}" & echo $! > eater; wait'
+    text = f'setsid {shlex.quote(sys.executable)} -c "{eat}" & echo $! > eater; wait'
     job = cluster.submit(text, mem="100M", grace=0.2)
 
     assert not job.wait(timeout=DEADLINE_S)
