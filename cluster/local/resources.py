@@ -28,6 +28,7 @@ __all__ = [
     "need",
     "short",
     "subtract",
+    "told",
     "vector",
 ]
 
@@ -113,6 +114,15 @@ def short(over: Sequence[str], wanted: Vector, free: Vector) -> list[str]:
         f"needs {_amount(name, amount)}, {_bare(name, max(spare, 0))} free"
         for name, amount, spare in zip(over, wanted, free, strict=True)
         if amount > spare and amount
+    ]
+
+
+def told(over: Sequence[str], amounts: Vector) -> list[str]:
+    """Say for people what there is: `["2 cores", "24105M memory", "1 license"]`."""
+    return [
+        _amount(name, amount)
+        for name, amount in zip(over, amounts, strict=True)
+        if amount or name not in BASE
     ]
 
 

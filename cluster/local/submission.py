@@ -88,10 +88,7 @@ def _check(queue: QueueState, spec: JobSpec) -> resources.Vector:
     )
     short = resources.short(queue.names, need, queue.machine)
     if short:
-        has = ", ".join(
-            f"{amount} {name}"
-            for name, amount in resources.as_dict(queue.names, queue.machine).items()
-        )
+        has = ", ".join(resources.told(queue.names, queue.machine))
         raise Unsatisfiable(
             f"job {spec.name!r} {short[0].partition(',')[0]}; this queue has {has}."
             " Ask for less, or see `cluster doctor` for what limits the machine."

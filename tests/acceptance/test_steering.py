@@ -342,4 +342,4 @@ def test_a_queue_begun_by_a_process_of_one_core_has_one(own_queue: Path) -> None
                           timeout=60, env={**os.environ, "PYTHONPATH": str(ROOT)})  # fmt: skip
 
     assert done.stderr == ""
-    assert done.stdout.startswith("1\njob 'true' needs 2 cores; this queue has 1 cores")
+    assert done.stdout.startswith("1\njob 'true' needs 2 cores; this queue has 1 core,")

@@ -312,3 +312,9 @@ def test_a_cpu_held_twice_is_free_only_when_both_gave_it_back():
 def test_a_capacity_of_another_shape_is_refused():
     with pytest.raises(ValueError, match="one amount for each"):
         machine().resize((1, 2))
+
+
+def test_what_there_is_is_told_in_the_units_of_people():
+    over = resources.names(["license"])
+
+    assert resources.told(over, (1, 2048, 0, 0)) == ["1 core", "2G memory", "0 license"]
