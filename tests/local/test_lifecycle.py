@@ -277,10 +277,10 @@ def test_of_many_that_race_one_wins_and_a_stopped_holder_is_not_robbed(state_dir
 
 
 def test_a_file_system_without_locks_is_said_with_advice(state_dir, monkeypatch):
-    def refuse(fd, *, blocking):
+    def refuse(fd, how):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    monkeypatch.setattr("filelock.lock_descriptor", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
 
     with pytest.raises(ServerUnavailable, match=r"cannot be locked.*CLUSTER_STATE_DIR"):
         Election(str(state_dir)).won()
