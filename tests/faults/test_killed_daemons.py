@@ -145,11 +145,16 @@ def test_jobs_that_the_node_was_given_in_advance_run_once_whoever_is_killed(
     states = queue.ended(*jobs)
 
     assert run_twice(queue.notes()) == []
-    assert sum(note.what == "end" for note in queue.notes()) == 16
-    # What ran while its node died has lost its exit status, unless it left a result.
-    lost = [id for id, state in states.items() if state == "NODE_FAIL"]
     assert set(states.values()) <= {"COMPLETED", "NODE_FAIL"}
-    assert len(lost) <= (2 if kind == "command" and "node" in victims else 0)
+    done = {str(note.job) for note in queue.notes() if note.what == "end"}
+    lost = {id for id, state in states.items() if state == "NODE_FAIL"}
+    slots = 2 if "node" in victims else 0
+    # An order to start that was under way when the node died may have been carried
+    # out or not, so that job counts as started: lost, and not run again.
+    assert set(states) - done <= lost
+    assert len(set(states) - done) <= slots
+    # What ran while its node died has lost its exit status, unless it left a result.
+    assert len(lost & done) <= (slots if kind == "command" else 0)
     assert until(lambda: queue.free_cores() == 2)
 
 
