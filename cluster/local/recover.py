@@ -15,7 +15,6 @@ import contextlib
 import os
 import select
 import signal
-import struct
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ import msgspec
 
 from cluster.local import journal, places, processes, slots, wire
 from cluster.local.journal import Entry, Key
+from cluster.local.results import ENVELOPE, MAGIC
 
 WHY_LOST = "node"
 REASON_LOST = "exit status lost with the node"
@@ -32,7 +32,6 @@ REASON_REBOOT = "the machine was restarted while it ran"
 REASON_NEVER = "the node ended before it could start it"
 LEFTOVER_GRACE_S = 5.0
 POLL_S = 0.2  # while leftovers are being ended, or where there are no pidfds
-_ENVELOPE = struct.Struct("<4sBIQIQ")  # as runner.py writes it
 _VALUE, _EXIT = 0, 2
 
 
@@ -168,11 +167,11 @@ def _status_of_result(output: wire.Output, key: Key) -> int | None:
     if output.file:
         with contextlib.suppress(OSError), open(output.file, "rb") as file:
             data = file.read()
-    if len(data) < _ENVELOPE.size:
+    if len(data) < ENVELOPE.size:
         return None
-    magic, status, attempt, job, reason, body = _ENVELOPE.unpack_from(data)
-    start = _ENVELOPE.size + reason
-    if magic != b"CLR1" or (job, attempt) != key or len(data) != start + body:
+    magic, status, attempt, job, reason, body = ENVELOPE.unpack_from(data)
+    start = ENVELOPE.size + reason
+    if magic != MAGIC or (job, attempt) != key or len(data) != start + body:
         return None
     if status == _VALUE:
         return 0

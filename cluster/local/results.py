@@ -7,10 +7,10 @@ import struct
 
 from cluster.local.wire import Content
 
-__all__ = ["result_header"]
+__all__ = ["ENVELOPE", "MAGIC", "result_header"]
 
-_ENVELOPE = struct.Struct("<4sBIQIQ")  # as runner.py writes it
-_MAGIC = b"CLR1"
+ENVELOPE = struct.Struct("<4sBIQIQ")  # as runner.py writes it
+MAGIC = b"CLR1"
 _READ = 65536  # bytes; a reason is a short text
 
 
@@ -29,10 +29,10 @@ def result_header(content: Content) -> tuple[int | None, str]:
             return None, ""
     else:
         size = len(data)
-    if len(data) < _ENVELOPE.size:
+    if len(data) < ENVELOPE.size:
         return None, ""
-    magic, status, _, _, reason, body = _ENVELOPE.unpack_from(data)
-    if magic != _MAGIC or _ENVELOPE.size + reason + body != size:
+    magic, status, _, _, reason, body = ENVELOPE.unpack_from(data)
+    if magic != MAGIC or ENVELOPE.size + reason + body != size:
         return None, ""
-    text = data[_ENVELOPE.size : _ENVELOPE.size + reason]
+    text = data[ENVELOPE.size : ENVELOPE.size + reason]
     return status, text.decode("utf-8", "replace")
