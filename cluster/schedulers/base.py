@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.local.wire import Content, JobInfo, Output
-from cluster.payload import Payload
 from cluster.script import Function, Script
 from cluster.spec import Dependency
+
+if TYPE_CHECKING:
+    from cluster.payload import Payload
 
 __all__ = [
     "Call",
