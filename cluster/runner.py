@@ -40,6 +40,7 @@ CALL_MAGIC = b"CLC1"
 ENVELOPE = struct.Struct("<4sBIQIQ")
 ENVELOPE_MAGIC = b"CLR1"
 VALUE, EXCEPTION, EXIT, REFUSED, UNPICKLABLE = range(5)
+NOT_STORED = 74  # exit code where not even a reason could be left, as of sysexits.h: EX_IOERR
 
 ALIGN = 64  # buffers start at multiples of it, as numpy's own allocations do
 JOIN_LIMIT = 1 << 20  # an envelope up to this size is written by one call
@@ -248,6 +249,7 @@ def run_call(
             keep(result, envelope(UNPICKLABLE, attempt, job, reason, []))
         except OSError as again:
             _say(f"nor could the reason: {again.strerror}")
+            code = NOT_STORED
     return code
 
 
@@ -426,7 +428,8 @@ def _without_ours(trace: TracebackType | None) -> TracebackType | None:
 
 def keep_in_place(path: str | bytes, pieces: list[Bytes]) -> None:
     """Write into a file that stays: the slot's, whose reader waits for our end."""
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    # It is empty.  To truncate it again (O_TRUNC) would make ext4 write to the disk at close.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC
     try:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
@@ -435,6 +438,9 @@ def keep_in_place(path: str | bytes, pieces: list[Bytes]) -> None:
         os.close(0)  # the job left no descriptor; nobody reads from stdin any more
         fd = os.open(path, flags, 0o600)
     try:
+        if os.lseek(fd, 0, os.SEEK_END):  # a part of what did not fit
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
         _write_all(fd, pieces)
     finally:
         os.close(fd)

@@ -25,9 +25,11 @@ from cluster.errors import (
     QueueError,
     ServerTimeout,
     ServerUnavailable,
+    UnknownJob,
     WaitTimeout,
 )
 from cluster.local import lifecycle, wire
+from cluster.local.ahead import Ahead
 from cluster.local.connection import Connection, connect, knock, no_answer
 from cluster.local.environment import environment
 from cluster.spec import JobSpec, Launch
@@ -47,6 +49,7 @@ class _Watcher:
 
     def __init__(self, ids: Iterable[str], content: bool) -> None:
         self.pending = dict.fromkeys(ids)
+        self.also: Sequence[str] = ()  # watched with it the first time, for waits to come
         self.content = content
         self.arrived: deque[wire.Ended] = deque()
         self.error: ClusterError | None = None
@@ -82,6 +85,7 @@ class Client:
         self._watches: dict[int, _Watcher] = {}  # by seq, until the server answered
         self._thread = threading.get_ident()
         self._seq = 0
+        self._ahead = Ahead()
         _clients.add(self)
 
     # ------------------------------------------------------------------ requests
@@ -99,11 +103,14 @@ class Client:
             Their ids, in the same order.
         """
         key, jobs, known = os.urandom(16), tuple(specs), dict(envs or {})
+        fresh = True
 
         def build(seq: int, connection: Connection) -> wire.Submit:
+            nonlocal fresh
             new = {name: env for name, env in known.items() if name not in connection.envs}
             connection.envs |= new.keys()
-            return wire.Submit(seq, key, jobs, new)
+            is_first, fresh = fresh, False
+            return wire.Submit(seq, key, jobs, new, is_first)
 
         try:
             ids: list[str] = self._ask(build, list[str])
@@ -111,6 +118,7 @@ class Client:
             if self._connection is not None:
                 self._connection.envs -= known.keys()  # refused: they may not have been kept
             raise
+        self._ahead.submitted(ids)
         return ids
 
     def query(
@@ -149,12 +157,25 @@ class Client:
         Returns:
             For each id what happened, a short sentence.
         """
+        self._ahead.forget()
         done: dict[str, str] = self._ask(
             lambda seq, _: wire.Act(seq, verb, tuple(ids), number),
             dict[str, str],
             again=verb not in _ONCE,
         )
         return done
+
+    def update(self, ids: Sequence[str], **fields: Any) -> dict[str, str]:
+        """Change what jobs asked for; see `wire.Update`.
+
+        Args:
+            ids: jobs and arrays.
+            fields: name, walltime_s, begin, comment, extra.
+        """
+        said: dict[str, str] = self._ask(
+            lambda seq, _: wire.Update(seq, tuple(ids), **fields), dict[str, str]
+        )
+        return said
 
     def control(self, verb: str, **args: int | float | str | None) -> dict[str, Any]:
         """Steer the server: status, stop, pause, resume, set.
@@ -215,12 +236,18 @@ class Client:
         self, watcher: _Watcher, timeout: float | None, deadline: float | None
     ) -> Iterator[wire.Ended]:
         total = len(watcher.pending)
+        alone = next(iter(watcher.pending)) if total == 1 and watcher.content else ""
+        if alone and (ended := self._ahead.heard(alone)) is not None:
+            yield self._complete(ended, watcher)
+            return
         if watcher.pending:
             self._connected()  # before: a new connection renews the watches of all waits
         self._watchers.append(watcher)
         try:
-            if watcher.pending:
-                self._ask(lambda seq, _: self._watch(seq, watcher), None)
+            if watcher.pending and not self._ahead.is_watched(alone):
+                watcher.also = self._ahead.next_after(alone)
+                self._ask_to_watch(watcher)
+                watcher.also = ()
             while watcher.pending or watcher.arrived:
                 while watcher.arrived:
                     self._take_back()
@@ -246,9 +273,19 @@ class Client:
             if watcher.pending and threading.get_ident() == self._thread:
                 self._unwatch()
 
+    def _ask_to_watch(self, watcher: _Watcher) -> None:
+        try:
+            self._ask(lambda seq, _: self._watch(seq, watcher), None)
+        except UnknownJob:
+            if not watcher.also:
+                raise
+            self._ahead.unwatched()
+            watcher.also = ()  # one of these may be the unknown one
+            self._ask(lambda seq, _: self._watch(seq, watcher), None)
+
     def _watch(self, seq: int, watcher: _Watcher) -> wire.Watch:
         self._watches[seq] = watcher
-        return wire.Watch(seq, tuple(watcher.pending), watcher.content)
+        return wire.Watch(seq, (*watcher.pending, *watcher.also), watcher.content)
 
     def _complete(self, ended: wire.Ended, watcher: _Watcher) -> wire.Ended:
         # It may have been sent for another wait, which wanted no content.
@@ -301,6 +338,7 @@ class Client:
         if self._connection is None:
             return
         deadline = time.monotonic() + FAREWELL_S
+        self._ahead.unwatched()
         try:
             self._connection.send(wire.Unwatch(self._next_seq()), deadline)
             self._rewatch(self._connection, deadline)
@@ -369,10 +407,13 @@ class Client:
     def _take(self, message: Any) -> None:
         """Take in what answers no request that is being waited for."""
         if isinstance(message, wire.Ended):
+            wanted = False
             for watcher in self._watchers:
                 if message.info.id in watcher.pending:
                     del watcher.pending[message.info.id]
                     watcher.arrived.append(message)
+                    wanted = True
+            self._ahead.take(message, wanted=wanted)
         elif isinstance(message, wire.Answer | wire.Failure):
             renewed = self._watches.pop(message.seq, None)
             if renewed is not None and isinstance(message, wire.Failure):
@@ -398,6 +439,7 @@ class Client:
         return self._seq
 
     def _drop(self) -> None:
+        self._ahead.unwatched()
         if self._connection is not None:
             self._connection.close()
             self._connection = None

@@ -4,6 +4,11 @@ A new file per job costs more than starting the job (0.1 to 0.4 ms on ext4, a
 reused one 0.007 ms), so a job borrows a slot and what it wrote is taken out at
 its end: small outputs as bytes, large ones by renaming the file away.  Nothing
 here knows processes; the node says when a slot is free.
+
+What a job wrote is cleared away here, between two jobs, and jobs open these
+files without truncating them: ext4 sends what is written to a file that was
+truncated while open to the disk when it is closed (its `auto_da_alloc`), and
+the job waits for that, 0.17 ms.
 """
 
 from __future__ import annotations
@@ -43,6 +48,7 @@ class Slots:
         held = set(taken)
         self._free = sorted(here - held, reverse=True)
         self._next = max(here | held, default=-1) + 1
+        self._filled: dict[int, tuple[str, ...]] = {}  # files with something in them
         for number in self._free:
             self._make(number)
 
@@ -57,12 +63,13 @@ class Slots:
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC | os.O_TRUNC, 0o600))
 
     def take(self) -> int:
-        """Borrow a slot; its files exist (what they hold is to be truncated).
+        """Borrow a slot; its files exist and are empty.
 
         Raises:
             OSError: a new one was needed and could not be made.
         """
         if self._free:
+            self._clear(self._free[-1])
             return self._free.pop()
         number = self._next
         self._make(number)
@@ -72,6 +79,14 @@ class Slots:
     def give_back(self, number: int) -> None:
         """Let the slot be used again."""
         self._free.append(number)
+        self._filled.setdefault(number, NAMES)  # nobody looked
+        with contextlib.suppress(OSError):  # `take` tries again
+            self._clear(number)
+
+    def _clear(self, number: int) -> None:
+        for name in self._filled.get(number, ()):
+            self._make_file(number, name)
+        self._filled.pop(number, None)
 
     def retire(self, number: int) -> None:
         """Let the slot be used again, but not its files: somebody may still write to them."""
@@ -100,10 +115,14 @@ class Slots:
             Small outputs as bytes, others as the path of a file that stays.
         """
         found = _collect(self._state_dir, number, job, attempt, named, result, is_again=False)
+        filled = []
         for name, output in zip(NAMES, (found.stdout, found.stderr, found.result), strict=True):
-            if output.file and output.file not in named:
+            if output.data:
+                filled.append(name)
+            elif output.file and output.file not in named:
                 with contextlib.suppress(OSError):  # the next job's open makes it
                     self._make_file(number, name)
+        self._filled[number] = tuple(filled)
         return found
 
 

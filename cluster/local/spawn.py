@@ -15,10 +15,12 @@ import stat
 from collections.abc import Mapping, Sequence
 from functools import cache
 
+import msgspec
+
 from cluster.local import memory_limit
 from cluster.local.processes import DAEMON, TOKEN
 from cluster.local.wire import Env, Start
-from cluster.spec import Launch
+from cluster.spec import Launch, fill, place
 
 # Libraries that start a thread per core of the machine unless told otherwise.
 THREADS = (
@@ -95,6 +97,34 @@ def environment(base: Env, launch: Launch, start: Start, *, fixed: Env) -> Env:
         env[TOKEN] = fixed[TOKEN]  # how we find the job's processes: not theirs to change
     env.pop(DAEMON, None)
     return env
+
+
+def filled(launch: Launch, start: Start) -> Launch:
+    """Put what is known now into the places of a launch."""
+    values = {
+        "job": b"%d" % start.job,
+        "array": b"%d" % (start.array or start.job),
+        "index": b"" if start.index is None else b"%d" % start.index,
+        "label": start.label.encode(),
+        "restarts": b"%d" % (start.attempt - 1),
+        "again": b"%d" % (start.attempt - 1) if start.attempt > 1 else b"",
+        "host": os.fsencode(os.uname().nodename),
+    }
+    return msgspec.structs.replace(
+        launch,
+        stdout=fill(launch.stdout, values),
+        stderr=fill(launch.stderr, values),
+        scratch=fill(launch.scratch, values),
+        append=launch.append or start.attempt > 1,
+        notes={
+            why: fill(note, values | {"time": place("time")}) for why, note in launch.notes.items()
+        },
+        env_set={
+            name: text
+            for name, value in launch.env_set.items()
+            if (text := fill(value, values)) or not value
+        },
+    )
 
 
 @cache
@@ -226,7 +256,7 @@ def _file_actions(launch: Launch, out: str, err: str, opened: list[int]) -> _Act
         elif named:
             actions.append((os.POSIX_SPAWN_DUP2, _open_named(named, launch, opened), fd))
         else:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
             actions.append((os.POSIX_SPAWN_OPEN, fd, slot, flags, 0o600))
     return actions
 

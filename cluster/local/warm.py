@@ -42,7 +42,6 @@ MAX_MESSAGE = 64 * 1024  # a larger request comes as a file descriptor
 PLACEHOLDER = b"-" * 64  # the token of a warm parent, replaced in place by the job's
 DRY_RUNS = 20
 SEATS = 2  # children that wait; one more is forked as soon as one of them has a request
-RESULT_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 FILE_FLAGS = os.O_CLOEXEC | os.O_NOCTTY
 RESTLESS_MS = 2  # with no request by then, there is time to have pages copied beforehand
 FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
@@ -83,7 +82,6 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
     try:
         os.setsid()
         _become(*request[7:])
-        os.close(os.open(result, RESULT_FLAGS, 0o600))
         if payload_file:
             os.stat(payload_file)
     except OSError as error:
@@ -438,7 +436,6 @@ def _rehearse() -> None:
         far.recv(100)
         _after_fork()
         _become(b"/", 0o077, names, (), null, null, ())
-        os.close(os.open(result, RESULT_FLAGS, 0o600))
         sys.path[:] = [os.fsdecode(os.fsencode(path)) for path in sys_path]
         gc.enable()
         runner.run_call(call, result, job=1, attempt=1)

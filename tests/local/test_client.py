@@ -62,6 +62,35 @@ def client(fake):
 # ---------------------------------------------------------------------- requests
 
 
+def test_a_limit_gives_the_newest_of_those_that_match(state_dir):
+    client = Client(state_dir)
+    client.control("pause")
+    for name in ("a1", "b1", "a2", "a3", "b2"):
+        client.submit(*command("true", name=name))
+
+    assert [info.id for info in client.query(limit=2)] == ["4", "5"]
+    assert [info.name for info in client.query(name="a*", limit=2)] == ["a2", "a3"]
+    assert client.query(states=["RUNNING"], limit=2) == []
+    client.close()
+
+
+def test_only_the_first_sending_of_a_submit_says_that_it_is_fresh(fake, client):
+    asked = []
+
+    def refuse_once(request):
+        asked.append((request.key, request.fresh))
+        if len(asked) == 1:
+            raise ConnectionError
+        return [answer(request, ["7"])]
+
+    fake.replies[wire.Submit] = refuse_once
+
+    assert client.submit(*command("true")) == ["7"]
+    (first, second) = asked
+    assert first[0] == second[0]
+    assert (first[1], second[1]) == (True, False)
+
+
 def test_a_submit_gives_the_ids_and_sends_each_environment_once(fake, client):
     fake.replies[wire.Submit] = lambda request: [answer(request, ["7"])]
 
@@ -236,6 +265,51 @@ def test_a_wait_that_runs_out_says_what_is_missing_and_stops_watching(fake, clie
         list(client.wait(["1", "2"], timeout=0.05))
 
     fake.wait_for(wire.Unwatch)
+
+
+def ended_with(id):
+    return wire.Ended(ended(id).info, wire.Content(stdout=wire.Output(data=b"text")))
+
+
+def test_the_next_jobs_of_a_batch_are_asked_for_with_the_first(fake, client):
+    fake.replies[wire.Submit] = lambda request: [answer(request, ["1", "2", "3"])]
+    client.submit(command("true")[0] * 3)
+    fake.replies[wire.Watch] = lambda request: [ended_with("1"), ended_with("2"), answer(request)]
+
+    values = [next(client.wait([id], content=True, timeout=5)).info.id for id in ("1", "2")]
+    third = client.wait(["3"], content=True, timeout=5)
+    fake.send(ended_with("3"))
+
+    assert [*values, next(third).info.id] == ["1", "2", "3"]
+    assert [request.ids for request in fake.of(wire.Watch)] == [("1", "2", "3")]
+
+
+def test_a_job_that_was_asked_for_ahead_is_asked_for_again_when_the_server_went(fake, client):
+    fake.replies[wire.Submit] = lambda request: [answer(request, ["1", "2"])]
+    client.submit(command("true")[0] * 2)
+    fake.replies[wire.Watch] = lambda request: [ended_with(request.ids[0]), answer(request)]
+    next(client.wait(["1"], content=True, timeout=5))
+
+    fake.hang_up()
+
+    assert next(client.wait(["2"], content=True, timeout=5)).info.id == "2"
+    assert [request.ids for request in fake.of(wire.Watch)] == [("1", "2"), ("2",)]
+
+
+def test_an_unknown_job_beside_it_spoils_no_wait(fake, client):
+    fake.replies[wire.Submit] = lambda request: [answer(request, ["1", "2"])]
+    client.submit(command("true")[0] * 2)
+
+    def watch(request):
+        if "2" in request.ids:
+            return [wire.Failure(request.seq, "UnknownJob", "no 2")]
+        return [ended_with("1"), answer(request)]
+
+    fake.replies[wire.Watch] = watch
+
+    assert next(client.wait(["1"], content=True, timeout=5)).info.id == "1"
+    with pytest.raises(errors.UnknownJob, match="no 2"):
+        next(client.wait(["2"], content=True, timeout=5))
 
 
 def test_a_wait_for_an_unknown_job_is_an_error(fake, client):

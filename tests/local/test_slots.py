@@ -31,6 +31,50 @@ def test_a_slot_that_was_given_back_is_taken_next(slots: Slots) -> None:
     assert slots.take() == first != second
 
 
+def sizes(slots: Slots, number: int) -> list[int]:
+    return [os.path.getsize(slots.path(number, name)) for name in ("out", "err", "res")]
+
+
+def test_a_slot_that_was_given_back_is_empty(slots: Slots) -> None:
+    number = slots.take()
+    fill(slots, number, out=b"o", res=b"r")
+    slots.collect(number, 7, 1, named=UNNAMED, result=True)
+    assert sizes(slots, number) == [1, 0, 1]  # until the server has it: it may be asked for again
+
+    slots.give_back(number)
+
+    assert sizes(slots, number) == [0, 0, 0]
+
+
+def test_a_slot_nobody_looked_into_is_emptied_too(slots: Slots) -> None:
+    number = slots.take()
+    fill(slots, number, out=b"of a job that failed to start")
+
+    slots.give_back(number)
+
+    assert sizes(slots, number) == [0, 0, 0]
+
+
+def test_a_slot_that_could_not_be_emptied_is_when_it_is_taken(
+    slots: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    number = slots.take()
+    fill(slots, number, err=b"e")
+    slots.collect(number, 7, 1, named=UNNAMED, result=False)
+
+    def no_descriptor(*_: object) -> int:
+        raise OSError(24, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", no_descriptor)
+        slots.give_back(number)
+        with pytest.raises(OSError, match="Too many"):
+            slots.take()
+
+    assert slots.take() == number
+    assert sizes(slots, number) == [0, 0, 0]
+
+
 def test_the_files_of_a_slot_are_ours_alone(slots: Slots) -> None:
     number = slots.take()
 
