@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from cluster import queue
 from cluster.errors import OptionsError
 from cluster.request import Problems, check_main_is_there
+from cluster.schedulers.base import Call
 
 if TYPE_CHECKING:
     from cluster.job import Job
-    from cluster.schedulers.base import Scheduler
+    from cluster.schedulers.base import Request, Scheduler
 
-__all__ = ["ancestors", "submit_all"]
+__all__ = ["ancestors", "make_all", "submit_all"]
+
+
+_PROGRAM = {"command", "args", "kwargs"}  # the words that say what runs, not how
+
+
+def make_all(kind: type[Job], wanted: Iterable[Any], options: Mapping[str, Any]) -> list[Job]:
+    """Make jobs of commands and of mappings; the keywords they share are read once."""
+    made: list[Job] = []
+    first: Job | None = None
+    for one in wanted:
+        if isinstance(one, kind):
+            made.append(one)
+            continue
+        words = one if isinstance(one, Mapping) else {"command": one}
+        if not words.keys() <= _PROGRAM or options.keys() & _PROGRAM:
+            made.append(kind(**{**options, **words}))
+        elif first is None:
+            first = kind(**{**options, **words})
+            made.append(first)
+        else:
+            made.append(_another(first, words, options))
+    return made
+
+
+def _another(first: Job, words: Mapping[str, Any], options: Mapping[str, Any]) -> Job:
+    try:
+        return first._like(**words)
+    except (OptionsError, TypeError):
+        return type(first)(**{**options, **words})  # the same mistake, and all others beside it
 
 
 def submit_all(jobs: Sequence[Job], max_queue_len: int | None) -> None:
@@ -32,20 +62,53 @@ def submit_all(jobs: Sequence[Job], max_queue_len: int | None) -> None:
         places[job] = len(places)
     problems = Problems()
     requests = {
-        scheduler: [job._request(problems, places) for job in places]
-        for scheduler, places in by_scheduler.items()
+        scheduler: _requests(places, problems) for scheduler, places in by_scheduler.items()
     }
     problems.raise_all(f"job {jobs[0].name!r}" if len(jobs) == 1 else f"{len(jobs)} jobs")
     for scheduler, places in by_scheduler.items():
         mine = list(places)
         _wait_for_room(mine[0], max_queue_len)
         if scheduler.needs_files:
-            for job in mine:
-                job.write()
+            for job, made in zip(mine, requests[scheduler], strict=True):
+                job._write(True, made)
         scripts = [job.scripts for job in mine] if scheduler.needs_files else ()
-        ids = scheduler.submit(requests[scheduler], scripts)
+        try:
+            ids = scheduler.submit(requests[scheduler], scripts)
+        except OptionsError:
+            for job in mine:
+                job.clean()  # nothing was queued: the files serve nobody
+            raise
         for job, id in zip(mine, ids, strict=True):
             job._submitted(id)
+
+
+def _requests(places: dict[Job, int], problems: Problems) -> list[Request]:
+    made: list[Request] = []
+    before = None
+    for job in places:
+        if before is None or not _repeats(job, *before):
+            before = job, job._request(problems, places)
+        made.append(before[1])
+    return made
+
+
+def _repeats(job: Job, other: Job, made: Request) -> bool:
+    """Tell whether the request of another job says all that this one's would."""
+    mine, its = job._program, other._program
+    if isinstance(mine, Call):
+        if not isinstance(its, Call) or mine.function is not its.function:
+            return False
+        if mine.args or mine.kwargs or its.args or its.kwargs:
+            return False
+        if made.payload is None or made.payload.is_large:
+            return False
+    elif mine != its:
+        return False
+    return (
+        not (job._after or other._after)
+        and job._given_name == other._given_name
+        and job.options == other.options
+    )
 
 
 def _in_order(jobs: Sequence[Job]) -> Sequence[Job]:

@@ -41,6 +41,7 @@ class JobView:
         self._name = name
         self._content: Content | None = None
         self._content_is_whole = False
+        self._is_awaited = False  # a job that is not submitted yet waits for it
 
     @property
     def name(self) -> str:

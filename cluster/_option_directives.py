@@ -23,6 +23,8 @@ __all__ = ["FIELDS", "PREFIX", "Site", "flags", "quote"]
 
 PREFIX = {"slurm": "#SBATCH", "torque": "#PBS", "sge": "#$", "lsf": "#BSUB"}
 _SAFE = re.compile(r"[\w@%+=:,./\-\[\]^*]+\Z", re.ASCII)
+_SGE_NO_NAME = r"\x00-\x20\x7f-\U0010ffff/:@\\*?,\"'#"  # in a name; ranges of a class
+_SGE_FIRST = r"(?!(?i:none|all|template)\Z)\D"
 
 
 class Site(NamedTuple):
@@ -49,6 +51,8 @@ def quote(text: str, qtype: str) -> str:
     if qtype == "slurm":
         # sbatch reads a backslash as an escape inside quotes of either kind.
         return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+    if qtype == "sge":
+        return _sge_quote(text)
     # Double quotes would let $ and ` through to whoever expands the line.
     needs_single = re.search(r'["$`]', text) is not None
     if "\\" in text or (needs_single and "'" in text):
@@ -59,7 +63,18 @@ def quote(text: str, qtype: str) -> str:
     return f"'{text}'" if needs_single else f'"{text}"'
 
 
+def _sge_quote(text: str) -> str:
+    # qsub drops quotes of either kind wherever they stand, and a # ends the line even in them.
+    if re.search("[\"'#]", text):
+        raise OptionsError(
+            f"{text!r} cannot be written in a #$ line; use a value without \" ' and #"
+        )
+    return f'"{text}"'
+
+
 def _path(text: str, qtype: str) -> str:
+    if qtype == "sge" and "," in text:
+        raise OptionsError(f"{text!r} has a comma, which qsub reads as a second path; rename it")
     if ":" not in text:
         return quote(text, qtype)
     if qtype == "torque":
@@ -71,6 +86,11 @@ def _job_name(text: str, forbidden: str, first: str) -> str:
     """A label that the scheduler accepts; the job keeps its own name with us."""
     label = re.sub(rf"[{forbidden}]", "_", text)
     return label if re.match(first, label) else f"j{label}"
+
+
+def _pbs_name(text: str) -> str:
+    """PBS Pro takes no other characters, and 230 of them at most."""
+    return _job_name(text, r"^A-Za-z0-9_.+\-", r"[A-Za-z]")[:230]
 
 
 # ---------------------------------------------------------------- units
@@ -130,12 +150,18 @@ def _sge_deps(dependencies: Iterable[Dependency]) -> str:
         raise OptionsError(
             "Grid Engine cannot wait for the start of a job; use afterany or afterok"
         )
-    return ",".join(one.job for one in wanted)
+    # Of an element it would think that this is the name of a job, and wait for nothing.
+    return ",".join(dict.fromkeys(one.job.partition("_")[0] for one in wanted))
 
 
 def _lsf_deps(dependencies: Iterable[Dependency]) -> str:
     words = {"afterok": "done", "afterany": "ended", "afternotok": "exit", "after": "started"}
     return " && ".join(f"{kind}({job})" for kind, job in _deps(words, dependencies))
+
+
+def _sge_comment(text: str) -> str:
+    # A comma begins the next variable; the other three cannot be written.
+    return quote("comment=" + re.sub("[\"'#]", "_", text.replace(",", ";")), "sge")
 
 
 def _array(spec: Any) -> str:
@@ -193,8 +219,8 @@ FIELDS: dict[str, Callable[[Any, str], str]] = {
     "raw": lambda value, qtype: str(value),
     "path": _path,
     "mail": _mail,
-    "pbs_name": lambda value, qtype: quote(_job_name(value, r"\s", r"[A-Za-z]"), qtype),
-    "sge_name": lambda value, qtype: quote(_job_name(value, r"\s/:@\\*?,\"'", r"\D"), qtype),
+    "pbs_name": lambda value, qtype: _pbs_name(value),
+    "sge_name": lambda value, qtype: quote(_job_name(value, _SGE_NO_NAME, _SGE_FIRST), qtype),
     "lsf_name": lambda value, qtype: quote(_job_name(value, r"\[\]%\\\"", r"."), qtype),
     "mib": lambda value, qtype: str(value),
     "seconds": lambda value, qtype: str(math.ceil(value)),
@@ -224,7 +250,7 @@ FIELDS: dict[str, Callable[[Any, str], str]] = {
     "pairs": lambda value, qtype: quote(_pairs(value, ","), qtype),
     "and_list": lambda value, qtype: quote("&".join(value), qtype),
     "lsf_select": lambda value, qtype: quote(f"select[{' && '.join(value)}]", qtype),
-    "sge_comment": lambda value, qtype: quote("comment=" + value.replace(",", ";"), qtype),
+    "sge_comment": lambda value, qtype: _sge_comment(value),
     "comma_list": lambda value, qtype: quote(",".join(value), qtype),
     "colon_list": lambda value, qtype: quote(":".join(value), qtype),
     "slurm_deps": lambda value, qtype: quote(_colon_deps(value), qtype),

@@ -209,7 +209,8 @@ _QUEUEING = (
     Option(
         "on_unsatisfiable", "choice", "What becomes of a job whose dependency can never hold.",
         "--kill-on-invalid-dep={kill_on_invalid}",
-        _no("Torque decides this itself"), _no("Grid Engine ignores how a job ended"),
+        _no("PBS deletes such a job, always"),
+        Absent("the job's script looks how the others ended; pend is taken as cancel", True),
         "{lsf_orphan}", HEEDED, (), "cancel", ("cancel", "pend", "release"),
     ),
     Option(

@@ -52,10 +52,34 @@ SETTINGS: dict[tuple[str, str], Setting] = {
     ("local", "default_expect_s"): Setting(
         "seconds", 3600.0, "Believed run time of a job nobody knows anything about."
     ),
+    ("local", "overtake"): Setting(
+        "count0",
+        0,
+        "Shorter jobs that come within so many times a job's run time go before it;"
+        " 0 keeps the order, 4 makes the mean wait shortest.",
+    ),
     ("local", "request_timeout_s"): Setting(
         "seconds", 30.0, "How long a client waits for the server's answer."
     ),
     ("local", "fsync"): Setting("bool", True, "Acknowledged jobs survive a power failure."),
+    ("scheduler", "timeout_s"): Setting(
+        "seconds", 60.0, "How long a cluster's own command may take to answer."
+    ),
+    ("scheduler", "poll_s"): Setting(
+        "seconds", 1.0, "Shortest time between two questions to a cluster about its jobs."
+    ),
+    ("scheduler", "poll_longest_s"): Setting(
+        "seconds", 15.0, "Longest time between two; it grows while nothing changes."
+    ),
+    ("scheduler", "grace_s"): Setting(
+        "seconds", 60.0, "A job that nobody knows any more is LOST after so long."
+    ),
+    ("scheduler", "give_up_s"): Setting(
+        "seconds", 3600.0, "A wait fails when the cluster has not answered for so long."
+    ),
+    ("scheduler", "probe_s"): Setting(
+        "seconds", 5.0, "A scheduler that does not answer within this is not there."
+    ),
     ("jobs", "filedir"): Setting("path", None, "Where scripts are written; here when not set."),
     ("jobs", "suffix"): Setting("word", "cluster", "Part of the names of written scripts."),
     ("retention", "outputs_days"): Setting("seconds", 30.0, "Days to keep what a job wrote."),

@@ -12,7 +12,7 @@ Where a value comes from, the first that has it:
 Reading never writes.  Writing goes to the explicit path, else to
 $CLUSTER_CONFIG, else to the user file; it keeps comments and other keys.
 
-Sections: `[queue]`, `[local]`, `[jobs]`, `[retention]` hold settings;
+Sections: `[queue]`, `[local]`, `[scheduler]`, `[jobs]`, `[retention]` hold settings;
 `[default]` is the profile of every job, `[profile NAME]` one by name,
 `[global]` options for every job, `[command NAME]` defaults of one CLI command.
 """
@@ -303,7 +303,9 @@ def job_options(profile: str | None = None) -> dict[str, str]:
     Raises:
         ConfigError: there is no such profile; the message lists those there are.
     """
-    variables = tuple((n, os.environ[n]) for n in os.environ if n.startswith("CLUSTER_CFG_"))
+    # The dict below os.environ: decoding every name of it costs 20 us.
+    raw = getattr(os.environ, "_data", None) or os.environb
+    variables = [item for item in raw.items() if item[0].startswith(b"CLUSTER_CFG_")]
     key = (profile, store.stamp(), variables)
     if _last_options.get("key") != key:  # thousands of jobs are made with the same
         _last_options.update(key=key, options=_job_options(profile))

@@ -27,6 +27,7 @@ SUFFIX = "cluster"
 MAX_STEM = (
     180  # bytes; 255 is the usual limit of a name, the longest ending and a number fit behind
 )
+_last_number: dict[tuple[str, str], int] = {}
 _SUBMISSION = {"slurm": ".sbatch", "torque": ".qsub", "sge": ".sge", "lsf": ".lsf", "local": ""}
 
 
@@ -49,7 +50,7 @@ def endings(qtype: str | None = None, suffix: str = SUFFIX) -> tuple[str, ...]:
     if qtype in (None, "slurm"):
         scripts.append(f".{suffix}.script")
     function = f"_func.{suffix}.py"
-    outputs = [] if qtype == "local" else [f".{suffix}.out", f".{suffix}.err"]
+    outputs = [] if qtype == "local" else [f".{suffix}.{end}" for end in ("out", "err", "exit")]
     return (*scripts, *outputs, function, f"{function}.pickle.in", f"{function}.pickle.out")
 
 
@@ -74,12 +75,21 @@ def safe_stem(name: str) -> str:
 
 def free_stem(directory: str, stem: str, ends: tuple[str, ...]) -> str:
     """Find a beginning that no file with one of these endings has: `stem`, `stem_2`, ..."""
-    number = 1
-    while True:
-        candidate = stem if number == 1 else f"{stem}_{number}"
-        if not any(os.path.lexists(os.path.join(directory, candidate + end)) for end in ends):
-            return candidate
+
+    def candidate(number: int) -> str:
+        return stem if number == 1 else f"{stem}_{number}"
+
+    def is_taken(number: int) -> bool:
+        start = os.path.join(directory, candidate(number))
+        return any(os.path.lexists(start + end) for end in ends)
+
+    # Of a thousand jobs of one name, each looks where the one before it ended.
+    known = _last_number.get((directory, stem), 1)
+    number = known if is_taken(known) else 1
+    while is_taken(number):
         number += 1
+    _last_number[directory, stem] = number
+    return candidate(number)
 
 
 def write_atomic(path: str, data: bytes, *, mode: int = 0o666, replace: bool = True) -> None:

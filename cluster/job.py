@@ -13,7 +13,7 @@ from typing import Any
 
 from cluster import config_file, files, options, payload, queue, request
 from cluster._clean_dir import clean_dir
-from cluster._job_batch import ancestors, submit_all
+from cluster._job_batch import ancestors, make_all, submit_all
 from cluster._job_keywords import below, read_options, working_directory
 from cluster._job_view import JobView
 from cluster.errors import OptionsError, UnknownJob
@@ -79,12 +79,23 @@ class Job(JobView):
             self._program = request.read_program(command, args, kwargs)
         self.options, self._after = read_options(options, path, profile, problems)
         given = name if name is not None else self.options.pop("name", None)
+        for _, other in self._after:
+            other._is_awaited = True
         if given is not None:
             problems.add(*request.name_problems(given))
         if problems:
             self._report(problems, given)
         self._given_name = given
         self._name = given if given is not None else request.default_name(self._program)
+
+    def _like(self, command: Any, args: Any = None, kwargs: Any = None) -> Job:
+        """Make a job with the same keywords, which are not read again."""
+        job = Job._of(None, self.scheduler)
+        job._program = request.read_program(command, args, kwargs)
+        job.options, job._after = dict(self.options), list(self._after)
+        job._given_name = given = self._given_name
+        job._name = given if given is not None else request.default_name(job._program)
+        return job
 
     def _report(self, problems: Problems, name: Any) -> None:
         """Raise, after a look at what else would go wrong: all mistakes in one error."""
@@ -108,7 +119,7 @@ class Job(JobView):
         return job
 
     @classmethod
-    def _of(cls, id: str, scheduler: Scheduler) -> Job:
+    def _of(cls, id: str | None, scheduler: Scheduler) -> Job:
         job = cls.__new__(cls)
         JobView.__init__(job, scheduler, id)
         job.options, job._after, job._scripts, job._wrote = {}, [], None, False
@@ -137,13 +148,16 @@ class Job(JobView):
             raise OptionsError(f"job {self.id} is in the queue already: it cannot wait for more.")
         plain, objects = request.split_jobs({type: list(jobs)})
         for _, job in objects:
-            if job is self or self in ancestors(job):
+            # Whom nobody waits for closes no cycle; a chain of thousands is made so.
+            if job is self or (self._is_awaited and self in ancestors(job)):
                 raise OptionsError(f"job {self.name!r} would wait for itself: that is a cycle.")
         told = options.check_arguments({"dependencies": plain}) if plain else {}
         self.options["dependencies"] = (
             *self.options.get("dependencies", ()), *told.get("dependencies", ())
         )  # fmt: skip
         self._after += objects
+        for _, job in objects:
+            job._is_awaited = True
         return self
 
     def _dependencies(
@@ -246,9 +260,9 @@ class Job(JobView):
             self._scripts = self._make_scripts(files.safe_stem(self.name))
         return self._scripts
 
-    def _make_scripts(self, stem: str) -> Scripts:
+    def _make_scripts(self, stem: str, made: Request | None = None) -> Scripts:
         return self.scheduler.scripts(
-            self._checked_request(), directory=self._filedir(), stem=stem, suffix=self._suffix()
+            made or self._checked_request(), directory=self._filedir(), stem=stem, suffix=self._suffix()
         )
 
     def _filedir(self) -> str:
@@ -282,10 +296,13 @@ class Job(JobView):
         Args:
             overwrite: write again what this job wrote before.
         """
+        return self._write(overwrite, None)
+
+    def _write(self, overwrite: bool, made: Request | None) -> Job:
         if not self._wrote:
             ends = files.endings(self.qtype, self._suffix())
             stem = files.free_stem(self._filedir(), files.safe_stem(self.name), ends)
-            self._scripts = self._make_scripts(stem)
+            self._scripts = self._make_scripts(stem, made)
         for script in self.scripts.all():
             script.write(overwrite)
         self._wrote = True
@@ -361,12 +378,7 @@ def submit_many(jobs: Iterable[Any], max_queue_len: int | None = None, **options
     Returns:
         The jobs, in order.
     """
-    made = []
-    for job in jobs:
-        if isinstance(job, Mapping):
-            made.append(Job(**{**options, **job}))
-        else:
-            made.append(job if isinstance(job, Job) else Job(job, **options))
+    made = make_all(Job, jobs, options)
     submit_all(made, max_queue_len)
     return made
 

@@ -62,6 +62,8 @@ def check_arguments(kwargs: Mapping[str, Any], *, now: datetime | None = None) -
         OptionsError: unknown keywords, one meaning given twice, values that
             cannot be read; all of them in one message.
     """
+    if not kwargs:
+        return {}
     now = now or datetime.now().astimezone()
     mistakes: list[str] = []
     given: dict[str, str] = {}

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from cluster import config_file, schedulers
@@ -34,9 +35,6 @@ __all__ = [
 
 MODE: str
 
-# Looked for on PATH, in the order of the detection; see `get_cluster_environment`.
-_CLIENTS = {"slurm": "sbatch", "lsf": "bsub", "torque": "qsub"}
-
 
 def __getattr__(name: str) -> Any:
     # MODE is found out when somebody first wants to know, not by the import.
@@ -48,8 +46,9 @@ def __getattr__(name: str) -> Any:
 def get_cluster_environment() -> str:
     """Find out which scheduler jobs go to, and set `MODE`.
 
-    `$CLUSTER_QTYPE` decides, then the setting `queue.qtype`; else jobs run on
-    this machine.
+    `$CLUSTER_QTYPE` decides, then the setting `queue.qtype`; else the first
+    scheduler that answers here (Slurm, LSF, Grid Engine, Torque or PBS); else
+    jobs run on this machine.
 
     Returns:
         A qtype, such as "local".
@@ -58,28 +57,31 @@ def get_cluster_environment() -> str:
         OptionsError: the variable or the setting names no scheduler.
     """
     asked = os.environ.get("CLUSTER_QTYPE") or config_file.get("queue", "qtype")
-    if asked and asked != "auto":
-        mode = schedulers.canonical(str(asked))
-    else:
-        mode = "local"
-        _mention_schedulers()
+    told = bool(asked) and asked != "auto"
+    mode = schedulers.canonical(str(asked)) if told else _look_for_scheduler()
     globals()["MODE"] = mode
     return mode
 
 
-def _mention_schedulers() -> None:
-    from shutil import which
+@cache
+def _look_for_scheduler() -> str:
+    silent = {}
+    for qtype in schedulers.CLIENTS:
+        found = schedulers.probe(qtype)
+        if found.version:
+            return qtype
+        if found.problem:
+            silent[qtype] = found
+    if silent:
+        from cluster import logme
 
-    from cluster import logme
-
-    for qtype, program in _CLIENTS.items():
-        if which(program):
-            logme.log(
-                f"{program} is on PATH, but qtype {qtype!r} is not available in this version: "
-                "jobs run on this machine",
-                "debug",
-            )
-            return
+        words = "; ".join(f"{qtype}: {found.problem}" for qtype, found in silent.items())
+        logme.log(
+            "the programs of a scheduler are on PATH, but nobody answers them: jobs run on this "
+            f"machine ({words}). qtype='local' or CLUSTER_QTYPE=local says that this is meant",
+            "warn",
+        )
+    return "local"
 
 
 def check_queue(qtype: str | None = None) -> None:
@@ -351,6 +353,25 @@ class Queue:
             unfinished = [job.id for job in self.jobs if not job.done]
             if next(self.scheduler.endings(unfinished, timeout=left), None) is None:
                 raise WaitTimeout(f"{len(unfinished)} jobs are still in the queue.")
+
+    @classmethod
+    def reconnect(cls, name_prefix: str, qtype: str | None = None) -> list[Any]:
+        """Give one's jobs whose name begins so, whichever process submitted them, and when.
+
+        Args:
+            name_prefix: the beginning of their names.
+            qtype: which scheduler; None is the current one.
+
+        Returns:
+            A `Job` each, in the order of their ids.
+        """
+        from glob import escape
+        from importlib import import_module
+
+        scheduler = scheduler_for(qtype)
+        found = scheduler.named(f"{escape(name_prefix)}*")
+        job = import_module("cluster.job").Job  # it stands on this module
+        return [job._of(info.id, scheduler) for info in found]
 
     def resources(self) -> Resources:
         """Say what the machine or the partition has, and what of it is free."""

@@ -13,10 +13,44 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Function", "Script", "ScriptParts", "compose", "render", "render_function"]
+__all__ = [
+    "Function",
+    "Script",
+    "ScriptParts",
+    "compose",
+    "is_name",
+    "module_words",
+    "quote",
+    "quote_path",
+    "render",
+    "render_function",
+    "with_epilogue",
+]
 
 _MAIN = 'if __name__ == "__main__":\n'
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+
+
+def quote(text: str) -> str:
+    """Write a text as one word of bash, on one line.
+
+    A line of its own could be read by a scheduler as one of its directives.
+    """
+    if not _CONTROL.search(text):
+        return shlex.quote(text)
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
+    return "$'" + _CONTROL.sub(lambda match: f"\\{ord(match[0]):03o}", escaped) + "'"
+
+
+def quote_path(path: str) -> str:
+    """Write a path as one word of bash that no program takes for a flag."""
+    return quote(f"./{path}" if path.startswith("-") else path)
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a shell can have a variable of this name."""
+    return _NAME.match(text) is not None
 
 
 class Disk(Protocol):
@@ -133,19 +167,39 @@ def compose(command: str, parts: ScriptParts) -> str:
     """
     lines = [_load(name) for name in parts.modules]
     lines.extend(parts.prologue)
-    if not parts.epilogue:
-        return "\n".join([*lines, command]) + "\n"
-    lines += ["(", command, ")", "CLUSTER_EXITCODE=$?"]
-    return "\n".join([*lines, *parts.epilogue, 'exit "$CLUSTER_EXITCODE"']) + "\n"
+    lines += with_epilogue(command, parts.epilogue, guarded=bool(parts.prologue))
+    return "\n".join(lines) + "\n"
+
+
+def with_epilogue(command: str, epilogue: Sequence[str], *, guarded: bool) -> list[str]:
+    """Put an epilogue behind shell text, if there is one.
+
+    Args:
+        command, epilogue: shell text.
+        guarded: what stands before may say `set -e`, which then holds in the
+            command and ends neither this shell nor the epilogue.
+    """
+    if not epilogue:
+        return [command]
+    before = ["case $- in *e*) cluster_e=-e ;; *) cluster_e=+e ;; esac", "set +e"]
+    inside = ['set "$cluster_e"']
+    lines = [*before, "(", *inside, command, ")"] if guarded else ["(", command, ")"]
+    return [*lines, "CLUSTER_EXITCODE=$?", *epilogue, 'exit "$CLUSTER_EXITCODE"']
 
 
 def _load(module: str) -> str:
     # A machine without environment modules is not an error: a profile made for a
     # cluster is used on a laptop too.
-    return (
-        "if command -v module >/dev/null 2>&1; then "
-        f"module load {' '.join(shlex.quote(word) for word in module.split())}; fi"
-    )
+    words = " ".join(module_words(module))
+    return f"if command -v module >/dev/null 2>&1; then module {words}; fi"
+
+
+def module_words(module: str) -> list[str]:
+    """Write what `module` is told, quoted: `-name` unloads, "purge" clears, the rest is loaded."""
+    if module.strip() == "purge":
+        return ["purge"]
+    verb, names = ("unload", module[1:]) if module.startswith("-") else ("load", module)
+    return [verb, *(quote(word) for word in names.split())]
 
 
 def render(command: str, parts: ScriptParts, *, title: str = "") -> str:
@@ -162,11 +216,9 @@ def render(command: str, parts: ScriptParts, *, title: str = "") -> str:
     if title:
         head.append(f"# {title!r}"[:200] if _breaks(title) else f"# {title}")
     if parts.cwd:
-        head.append(f"cd {_quote_path(parts.cwd)} || exit 1")
-    head += [f"unset {name}" for name in parts.unset if _NAME.match(name)]
-    head += [
-        f"export {key}={shlex.quote(value)}" for key, value in parts.env.items() if _NAME.match(key)
-    ]
+        head.append(f"cd {quote_path(parts.cwd)} || exit 1")
+    head += [f"unset {name}" for name in parts.unset if is_name(name)]
+    head += [f"export {key}={quote(value)}" for key, value in parts.env.items() if is_name(key)]
     return "\n".join(head) + "\n" + compose(command, parts)
 
 
@@ -174,21 +226,39 @@ def _breaks(text: str) -> bool:
     return any(not char.isprintable() for char in text)
 
 
-def _quote_path(path: str) -> str:
-    quoted = shlex.quote(path)
-    return f"./{quoted}" if path.startswith("-") else quoted
-
-
-def render_function(runner: str, *, python: str, infile: str, outfile: str) -> str:
+def render_function(
+    runner: str,
+    *,
+    python: str,
+    infile: str,
+    outfile: str,
+    sys_path: Sequence[str] = (),
+    per_index: bool = False,
+) -> str:
     """Write the script that makes a call: the runner itself, told where its files are.
 
     Args:
         runner: source of `runner.py`, which stands alone.
         python: the interpreter that made the call.
         infile, outfile: where the call is read from and the result written to.
+        sys_path: where the job looks for modules before its own places.
+        per_index: an array's: each element adds its index to `outfile`.
     """
     # A `#!` line ends at a blank and at 127 characters: such a path goes without.
     usable = len(python) < 120 and not any(char.isspace() for char in python)
     shebang = f"#!{python}\n" if usable else ""
     body = runner.partition(_MAIN)[0].rstrip()
-    return f"{shebang}{body}\n\n\n{_MAIN}    main([__file__, {infile!r}, {outfile!r}])\n"
+    lines, result = [], repr(outfile)
+    if sys_path:
+        # Without the folder of this script: a file of the user's might have the
+        # name of a standard module there.
+        lines = [
+            "here = os.path.dirname(os.path.realpath(__file__))",
+            f"places = {list(sys_path)!r}",
+            "sys.path[:] = places + [p for p in sys.path if p not in (here, *places)]",
+        ]
+    if per_index:
+        lines += ['index = os.environ.get("CLUSTER_ARRAY_INDEX", "")']
+        result = f'{outfile!r} + ("." + index if index else "")'
+    lines += [f"main([__file__, {infile!r}, {result}])"]
+    return f"{shebang}{body}\n\n\n{_MAIN}" + "".join(f"    {line}\n" for line in lines)

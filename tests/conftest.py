@@ -8,6 +8,7 @@ running there fails the test.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import shutil
@@ -45,12 +46,25 @@ def _own_queue(_states_root: Path) -> Iterator[Path]:
 
     yield path
 
+    _forget_schedulers()
     for name in [name for name in os.environ if name.startswith("CLUSTER_")]:
         del os.environ[name]
     os.environ.update(saved)
     left = _close_down(path) if path.exists() else []
     Path(f"{path}.cfg").unlink(missing_ok=True)
     assert not left, "left running by this test:\n" + "\n".join(left)
+
+
+def _forget_schedulers() -> None:
+    """Let no test's detection decide where the jobs of the next one go."""
+    from cluster import queue, schedulers
+
+    vars(queue).pop("MODE", None)
+    queue._look_for_scheduler.cache_clear()
+    schedulers.probe.cache_clear()
+    schedulers.words_of.cache_clear()
+    if isinstance(schedulers.get, functools._lru_cache_wrapper):  # else a test's own
+        schedulers.get.cache_clear()
 
 
 @pytest.fixture

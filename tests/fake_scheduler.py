@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import msgspec
@@ -64,6 +65,9 @@ class FakeScheduler:
     def jobs(self, *, user: str | None, partition: str | None) -> list[JobInfo]:
         self._ask()
         return list(self.infos.values())
+
+    def named(self, pattern: str) -> list[JobInfo]:
+        return [info for info in self.infos.values() if fnmatchcase(info.name, pattern)]
 
     def endings(
         self, ids: Sequence[str], *, timeout: float | None = None, content: bool = False

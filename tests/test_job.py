@@ -282,8 +282,12 @@ def test_arguments_behind_a_text_that_would_swallow_them_are_refused(fake: FakeS
 
 
 @pytest.mark.parametrize("qtype", ["slurm", "torque", "sge", "lsf"])
-def test_a_cluster_is_not_available_in_this_version(qtype: str) -> None:
-    with pytest.raises(QueueError, match=f"qtype '{qtype}' is not available in this version"):
+def test_a_cluster_that_is_not_here_is_an_error(
+    qtype: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    with pytest.raises(QueueError, match=f"qtype '{qtype}' is not available: .* not on PATH"):
         submit("ls", qtype=qtype)
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import subprocess
+import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -235,6 +238,7 @@ def test_the_names_of_the_seed_are_there() -> None:
 
 def forget_mode() -> None:
     vars(queue).pop("MODE", None)
+    queue._look_for_scheduler.cache_clear()
 
 
 @pytest.mark.parametrize(("said", "mode"), [("normal", "local"), ("local", "local")])
@@ -252,31 +256,106 @@ def test_the_variable_wins_over_the_setting(monkeypatch: pytest.MonkeyPatch) -> 
     assert queue.get_cluster_environment() == "local"
 
 
-def test_the_setting_decides_without_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("CLUSTER_QTYPE")
-    cluster.config_file.set("queue", "qtype", "slurm")
-    try:
-        assert queue.get_cluster_environment() == "slurm"
-        with pytest.raises(QueueError, match="not available in this version"):
-            queue.check_queue()
-    finally:
-        forget_mode()
-
-
-def test_a_scheduler_on_the_path_is_mentioned_and_not_used(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+def test_the_setting_decides_without_the_variable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    caplog.set_level("DEBUG", logger="cluster")
-    program = tmp_path / "sbatch"
-    program.write_text("#!/bin/sh\ntouch ${0%/*}/called\n")
-    program.chmod(0o755)
     monkeypatch.delenv("CLUSTER_QTYPE")
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    monkeypatch.setattr(cluster.logme, "MIN_LEVEL", "debug")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    cluster.config_file.set("queue", "qtype", "slurm")
 
-    assert queue.get_cluster_environment() == "local"
-    assert "sbatch is on PATH" in caplog.text
-    assert not list(tmp_path.glob("**/called"))
+    assert queue.get_cluster_environment() == "slurm"
+    with pytest.raises(QueueError, match="'slurm' is not available: sbatch is not on PATH"):
+        queue.check_queue()
+
+
+@pytest.fixture
+def programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str, str], None]:
+    """Puts programs on a PATH that has nothing else of a cluster, and lets them be looked for."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("sh", "cat", "grep", "sleep"):
+        (folder / name).symlink_to(f"/bin/{name}")
+    monkeypatch.setenv("PATH", str(folder))
+    monkeypatch.delenv("CLUSTER_QTYPE")
+    forget_mode()
+
+    def put(name: str, text: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{text}\n")
+        (folder / name).chmod(0o755)
+
+    return put
+
+
+PING = "echo 'Slurmctld(primary) at n1 is UP'"
+Put = Callable[[str, str], None]
+
+
+def test_a_scheduler_that_answers_gets_the_jobs(programs: Put) -> None:
+    programs("sbatch", "exit 1")
+    programs("scontrol", PING)
+
+    assert queue.MODE == "slurm"
+    assert queue.scheduler_for().qtype == "slurm"
+
+
+def test_without_any_scheduler_jobs_run_here_and_nothing_is_said(
+    programs: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert queue.MODE == "local"
+    assert caplog.text == ""
+
+
+def test_a_program_whose_controller_is_down_is_no_scheduler_and_is_told_of_once(
+    programs: Put, caplog: pytest.LogCaptureFixture
+) -> None:
+    programs("sbatch", "exit 1")
+    programs("scontrol", "echo 'slurm_load_ctl_conf error: connection refused' >&2; exit 1")
+
+    assert (queue.get_cluster_environment(), queue.get_cluster_environment()) == ("local", "local")
+    assert "nobody answers" in caplog.text
+    assert "slurm: slurm_load_ctl_conf error: connection refused" in caplog.text
+    assert caplog.text.count("nobody answers") == 1
+
+
+def test_a_program_that_hangs_is_no_scheduler(
+    programs: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTER_CFG_SCHEDULER_PROBE_S", "0.3")
+    programs("sbatch", "exit 1")
+    programs("scontrol", "sleep 100")
+
+    assert queue.MODE == "local"
+    assert "did not answer within 0.3 s" in schedulers.probe("slurm").problem
+
+
+def test_the_first_of_several_schedulers_gets_the_jobs(programs: Put) -> None:
+    for name in ("sbatch", "bsub"):
+        programs(name, "exit 1")
+    programs("scontrol", PING)
+    programs("lsid", "echo 'IBM Spectrum LSF Standard 10.1.0.12'")
+    programs("bqueues", "exit 0")
+
+    assert schedulers.probe("lsf").version
+    assert queue.MODE == "slurm"
+
+
+def test_it_is_looked_for_once(programs: Put, tmp_path: Path) -> None:
+    programs("sbatch", "exit 1")
+    programs("scontrol", f"echo >>{tmp_path}/asked; {PING}")
+
+    queue.get_cluster_environment()
+    queue.get_cluster_environment()
+
+    assert (tmp_path / "asked").read_text() == "\n"
+
+
+def test_the_import_looks_for_nothing(programs: Put, tmp_path: Path) -> None:
+    programs("sbatch", "exit 1")
+    programs("scontrol", f"echo >>{tmp_path}/asked; {PING}")
+
+    subprocess.run([sys.executable, "-c", "import cluster, cluster.queue, cluster.job"], check=True)
+
+    assert not (tmp_path / "asked").exists()
 
 
 def test_an_unknown_scheduler_is_told_by_check_queue() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -18,6 +18,8 @@ from cluster.states import ALL, FINAL
 
 if TYPE_CHECKING:
     from cluster.local.client import Client
+    from cluster.local.wire import Content
+    from cluster.spec import Launch
 
 UNFINISHED = tuple(state for state in ALL if state not in FINAL)
 _ID = re.compile(r"\d+(_\d+)?\Z")
@@ -26,7 +28,54 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, 
 ids_argument = click.argument("ids", nargs=-1, required=True, metavar="ID...")
 
 
-def get_client() -> Client:
+class Jobs(Protocol):
+    """What the verbs ask of a queue, this machine's or a cluster's."""
+
+    def query(
+        self,
+        ids: Sequence[str] | None = None,
+        *,
+        states: Sequence[str] = (),
+        name: str = "",
+        since: float = 0.0,
+        limit: int = 0,
+        elements: bool = False,
+    ) -> list[JobInfo]:
+        """Give jobs by id, or all that match."""
+        ...
+
+    def act(self, verb: str, ids: Sequence[str], number: int = 0) -> dict[str, str]:
+        """Do `verb` to jobs; say what happened to each."""
+        ...
+
+    def wait(self, ids: Sequence[str], *, timeout: float | None = None) -> Iterator[Any]:
+        """Give each job as it ends."""
+        ...
+
+    def fetch(self, id: str) -> Content:
+        """Give what a job wrote, so far."""
+        ...
+
+    def describe(self, id: str) -> Launch:
+        """Give how a job is started."""
+        ...
+
+
+def get_client() -> Jobs:
+    """Give the queue that jobs go to: this machine's, or a cluster's scheduler."""
+    from cluster import queue
+
+    if queue.MODE == "local":
+        return local_client()
+    from cluster.cli.cluster_jobs import ClusterJobs
+    from cluster.schedulers.command import CommandScheduler
+
+    scheduler = queue.scheduler_for()
+    assert isinstance(scheduler, CommandScheduler)
+    return ClusterJobs(scheduler)
+
+
+def local_client() -> Client:
     """Give the connection to the queue of this machine; start its server if there is none."""
     from cluster.local import client
 
@@ -57,7 +106,7 @@ def read_ids(texts: Iterable[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys("_".join(str(int(n)) for n in w.split("_")) for w in words))
 
 
-def look_up(client: Client, ids: Sequence[str]) -> tuple[list[JobInfo], int]:
+def look_up(client: Jobs, ids: Sequence[str]) -> tuple[list[JobInfo], int]:
     """Ask for jobs by id and complain of each that does not exist.
 
     Returns:
@@ -78,7 +127,7 @@ def act(verb: str, texts: Iterable[str], *, number: int = 0, as_json: bool = Fal
 
 
 def act_on(
-    client: Client, verb: str, jobs: Sequence[JobInfo], *, number: int = 0, as_json: bool = False
+    client: Jobs, verb: str, jobs: Sequence[JobInfo], *, number: int = 0, as_json: bool = False
 ) -> int:
     """Do `verb` to jobs and say what happened to each."""
     answers = client.act(verb, tuple(job.id for job in jobs), number) if jobs else {}

@@ -10,15 +10,18 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from cluster.cli.app import FAILED
-from cluster.cli.common import get_client, json_option, print_json, print_lines, version
+from cluster.cli.common import json_option, local_client, print_json, print_lines, version
 from cluster.cli.text import fields, safe
 from cluster.errors import ClusterError
 from cluster.units import format_memory, format_seconds
+
+if TYPE_CHECKING:
+    from cluster.schedulers import Probe
 
 # File systems on which locks, sockets or SQLite's log may not work as on a disk.
 _REMOTE = ("nfs", "cifs", "smb", "afs", "lustre", "gpfs", "beegfs", "fuse.sshfs", "9p", "ceph")
@@ -176,7 +179,7 @@ def _ends_with_the_login() -> bool:
 
 
 def _server() -> Iterator[Finding]:
-    client = get_client()
+    client = local_client()
     if not client.alive():
         yield Finding("server", "none is running; the next job starts one")
         return
@@ -205,6 +208,25 @@ def server_findings(status: dict[str, Any], ours: str) -> Iterator[Finding]:
         )
 
 
+def _schedulers() -> Iterator[Finding]:
+    from cluster import queue, schedulers
+
+    for qtype in schedulers.CLIENTS:
+        yield scheduler_finding(schedulers.probe(qtype))
+    mode = queue.get_cluster_environment()
+    why = " (CLUSTER_QTYPE)" if os.environ.get("CLUSTER_QTYPE") else ""
+    yield Finding("jobs go to", f"{'this machine' if mode == 'local' else mode}{why}")
+
+
+def scheduler_finding(probe: Probe) -> Finding:
+    """Tell what was found of one scheduler; one that is silent is no illness of ours."""
+    if probe.version:
+        return Finding(probe.qtype, f"{probe.version}, {probe.program}")
+    if probe.problem:
+        return Finding(probe.qtype, f"{probe.program} is there, nobody answers: {probe.problem}")
+    return Finding(probe.qtype, "not here")
+
+
 def _configuration() -> Iterator[Finding]:
     from cluster import config_file
 
@@ -221,4 +243,5 @@ QUESTIONS = (
     _memory_limits,
     _limits,
     _server,
+    _schedulers,
 )

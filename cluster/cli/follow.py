@@ -26,7 +26,7 @@ from cluster.local.wire import JobInfo, Output
 from cluster.states import ACTIVE, is_final
 
 if TYPE_CHECKING:
-    from cluster.local.client import Client
+    from cluster.cli.common import Jobs
 
 Write = Callable[[bytes], None]
 
@@ -105,8 +105,16 @@ def pieces(output: Output, offset: int = 0) -> Iterator[bytes]:
         offset += len(data)
 
 
-def follow(client: Client, id: str, tails: list[Tail]) -> JobInfo:
+def follow(
+    client: Jobs, id: str, tails: list[Tail], connect: Callable[[], Jobs] = get_client
+) -> JobInfo:
     """Print what a job writes until nothing of it is left.
+
+    Args:
+        client: the queue.
+        id: the job.
+        tails: what of it to print.
+        connect: gives another thread its own connection to the same queue.
 
     Returns:
         The job as it ended.
@@ -114,7 +122,7 @@ def follow(client: Client, id: str, tails: list[Tail]) -> JobInfo:
     Raises:
         UnknownJob: there is none with this id.
     """
-    end, pause = End(id), SOONEST_S
+    end, pause = End(id, connect), SOONEST_S
     while not is_over(job := look(client, id)):
         grew = False
         if has_its_file(job):
@@ -131,7 +139,7 @@ def follow(client: Client, id: str, tails: list[Tail]) -> JobInfo:
     return job
 
 
-def so_far(client: Client, job: JobInfo, tail: Tail) -> None:
+def so_far(client: Jobs, job: JobInfo, tail: Tail) -> None:
     """Print what there is of one stream of a job, running or not."""
     while has_its_file(job):
         if not tail.read(job):
@@ -142,7 +150,7 @@ def so_far(client: Client, job: JobInfo, tail: Tail) -> None:
         tail.finish(job, getattr(client.fetch(job.id), tail.stream))
 
 
-def look(client: Client, id: str) -> JobInfo:
+def look(client: Jobs, id: str) -> JobInfo:
     """Ask for one job."""
     for job in client.query(ids=(id,)):
         return job
@@ -156,14 +164,14 @@ class End:
     our cores are lent meanwhile, and not taken back for each look at a file.
     """
 
-    def __init__(self, id: str) -> None:
+    def __init__(self, id: str, connect: Callable[[], Jobs] = get_client) -> None:
         self._came = threading.Event()
-        threading.Thread(target=self._wait, args=(id,), daemon=True).start()
+        threading.Thread(target=self._wait, args=(id, connect), daemon=True).start()
 
-    def _wait(self, id: str) -> None:
+    def _wait(self, id: str, connect: Callable[[], Jobs]) -> None:
         # Without the queue there is nobody to tell; whoever looks will be told why.
         with suppress(ClusterError):
-            for _ in get_client().wait((id,)):
+            for _ in connect().wait((id,)):
                 self._came.set()
 
     def sleep(self, seconds: float) -> None:

@@ -26,7 +26,7 @@ from typing import Any
 import click
 
 from cluster.cli.app import TIMED_OUT, complain
-from cluster.cli.common import get_client
+from cluster.cli.common import local_client
 from cluster.cli.follow import Tail, follow, to_stderr, to_stdout
 from cluster.cli.job_options import CONTEXT, command_line, job_options, keywords
 from cluster.cli.text import reason_text
@@ -119,7 +119,7 @@ def _see_it_through(id: str, interrupts: Interrupts, *, verbose: bool) -> int:
     tails = [Tail("stdout", to_stdout), Tail("stderr", to_stderr)]
     try:
         interrupts.release()
-        job = follow(get_client(), id, tails)
+        job = follow(local_client(), id, tails, local_client)
     except Interrupted as interrupt:
         return _cancel(id, tails, interrupt.code)
     except BrokenPipeError:
@@ -132,10 +132,10 @@ def _see_it_through(id: str, interrupts: Interrupts, *, verbose: bool) -> int:
 
 def _cancel(id: str, tails: list[Tail], code: int) -> int:
     """Cancel the job and print what it still writes until nothing of it is left."""
-    client = get_client()
+    client = local_client()
     client.act("cancel", (id,))
     try:
-        follow(client, id, tails)
+        follow(client, id, tails, local_client)
     except Interrupted:
         complain(f"job {id} is still being ended; see cluster show {id}")
     return code

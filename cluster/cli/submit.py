@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from cluster.cli.common import get_client, json_option, print_json
+from cluster.cli.common import json_option, print_json
 from cluster.cli.job_options import CONTEXT, all_job_options, command_line, keywords
 
 
@@ -44,6 +44,6 @@ def command(
         return
     job.submit()
     if as_json:
-        print_json(get_client().query(ids=(str(job.id),)))
+        print_json(job.scheduler.query([str(job.id)]))
     else:
         click.echo(job.id)

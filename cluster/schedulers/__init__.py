@@ -1,19 +1,39 @@
-"""The schedulers that jobs can be handed to, by name."""
+"""The schedulers that jobs can be handed to, by name, and which of them are here."""
 
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from cluster.errors import OptionsError, QueueError
 
 if TYPE_CHECKING:
     from cluster.schedulers.base import Scheduler
+    from cluster.schedulers.dialect import Dialect
 
-__all__ = ["QTYPES", "canonical", "get"]
+__all__ = ["CLIENTS", "QTYPES", "Probe", "canonical", "get", "probe", "words_of"]
 
 QTYPES = ("local", "slurm", "torque", "sge", "lsf")
+# Looked for in this order.  Grid Engine before PBS: it is the more picky about its answers,
+# and both call their program qsub.
+CLIENTS = {"slurm": "sbatch", "lsf": "bsub", "sge": "qsub", "torque": "qsub"}
 _SYNONYMS = {"normal": "local", "pbs": "torque", "gridengine": "sge"}
+
+
+class Probe(NamedTuple):
+    """What was found when a scheduler was looked for.
+
+    Attributes:
+        qtype: its name.
+        program: path of the program that asked, "" if there is none.
+        version: what answered; "" if nothing of this kind did.
+        problem: why it did not; "" if it did, or if there is no program.
+    """
+
+    qtype: str
+    program: str
+    version: str
+    problem: str
 
 
 def canonical(qtype: str) -> str:
@@ -34,16 +54,85 @@ def get(qtype: str) -> Scheduler:
 
     Raises:
         OptionsError: there is none of this name.
-        QueueError: it is not available.
+        QueueError: it is not there, or does not answer.
     """
     name = canonical(qtype)
     if name != qtype:
         return get(name)
-    if name != "local":
-        raise QueueError(
-            f"qtype {name!r} is not available in this version: jobs run on this machine only. "
-            "Leave qtype out, or give qtype='local'."
-        )
-    from cluster.schedulers.local import LocalScheduler
+    if name == "local":
+        from cluster.schedulers.local import LocalScheduler
 
-    return LocalScheduler()
+        return LocalScheduler()
+    from cluster.schedulers.command import CommandScheduler
+
+    found = probe(name)
+    if not found.program:
+        raise QueueError(
+            f"qtype {name!r} is not available: {CLIENTS[name]} is not on PATH. "
+            "Load the scheduler's module, or give qtype='local'."
+        )
+    # One that is down now may be up in a minute; what it is asked will say so.
+    return CommandScheduler(words_of(name))
+
+
+@cache
+def words_of(qtype: str) -> Dialect:
+    """Give the words of a scheduler.
+
+    Raises:
+        QueueError: it has none; the local queue is not asked by programs.
+    """
+    if qtype == "slurm":
+        from cluster.schedulers.slurm import Slurm
+
+        return Slurm()
+    if qtype == "torque":
+        from cluster.schedulers.torque import Torque
+
+        return Torque()
+    if qtype == "sge":
+        from cluster import config_file
+        from cluster._option_directives import Site
+        from cluster.schedulers.sge import Sge
+
+        return Sge(
+            Site(
+                pe=config_file.get("queue", "sge_parallel_environment"),
+                memory_resource=config_file.get("queue", "sge_memory_resource"),
+                gpu_resource=config_file.get("queue", "sge_gpu_resource"),
+            )
+        )
+    if qtype == "lsf":
+        from cluster.schedulers.lsf import Lsf
+
+        return Lsf()
+    raise QueueError(f"qtype {qtype!r} has no programs of its own.")
+
+
+@cache
+def probe(qtype: str) -> Probe:
+    """Look whether a scheduler is here: its program on PATH, and somebody who answers it.
+
+    Asked once; this process remembers the answer.
+    """
+    from shutil import which
+
+    from cluster import config_file
+    from cluster.schedulers._programs import Programs
+
+    program = which(CLIENTS[qtype])
+    if program is None:
+        return Probe(qtype, "", "", "")
+    words = words_of(qtype)
+    argv = words.probe()
+    limit = float(config_file.get("scheduler", "probe_s"))
+    try:
+        answer = Programs(timeout_s=limit, scrubbed=words.scrubbed).run(argv)
+        version = words.recognises(answer)
+    except QueueError as error:
+        return Probe(qtype, program, "", str(error))
+    if version:
+        return Probe(qtype, program, version, "")
+    said = " ".join((answer.stderr.strip() or answer.stdout.strip()).split())
+    said = said[:200] or f"{argv[0]} ended with code {answer.code}"
+    return Probe(qtype, program, "", said)

@@ -177,6 +177,10 @@ class Scheduler(Protocol):
         """List the jobs that are not final, and those that lately became so."""
         ...
 
+    def named(self, pattern: str) -> list[JobInfo]:
+        """Give one's own jobs whose name is like `pattern`, as of file names, ended ones too."""
+        ...
+
     def endings(
         self, ids: Sequence[str], *, timeout: float | None = None, content: bool = False
     ) -> Iterator[Ending]:

@@ -87,6 +87,12 @@ class Dialect(Protocol):
             inside it, `${SLURM_JOB_ID}`; the index is empty outside an array.
         scrubbed: names of variables (with `*`) that a job's own submissions
             must not inherit.
+        restarts: shell word that gives how often this job was started before,
+            `${SLURM_RESTART_COUNT:-0}`; "0" where a job cannot tell.
+        reserved_codes: exit codes of a job's script that this scheduler takes
+            for orders (Grid Engine runs a job again for 99).
+        warns_script_only: the warning before the walltime reaches the script
+            alone, which hands it on; else all processes of the job.
     """
 
     qtype: str
@@ -95,7 +101,14 @@ class Dialect(Protocol):
     missing: Mapping[str, str]
     job_id: str
     array_index: str
-    scrubbed: tuple[str, ...]
+    restarts: str
+    reserved_codes: tuple[int, ...]
+    warns_script_only: bool
+
+    @property
+    def scrubbed(self) -> tuple[str, ...]:
+        """See above; a constant of each dialect."""
+        ...
 
     # ------------------------------------------------------------ is it there
 

@@ -118,10 +118,15 @@ class LocalScheduler:
         """Queue jobs, all or none, and give their ids in order."""
         client = self.client
         envs: dict[str, Env] = {}
-        specs, written = [], []
+        specs: list[JobSpec] = []
+        written: list[bytes] = []
+        before = None
         try:
             for request in requests:
-                file = b""
+                if request is before:
+                    specs.append(specs[-1])
+                    continue
+                before, file = request, b""
                 if request.payload is not None and request.payload.is_large:
                     file = _write_payload(client.state_dir, request.payload)
                     written.append(file)
@@ -174,6 +179,10 @@ class LocalScheduler:
         if partition is not None or (user is not None and user not in _own_names()):
             return []
         return self.client.query(since=time.time() - RECENT_S)
+
+    def named(self, pattern: str) -> list[JobInfo]:
+        """Give the jobs whose name is like `pattern`."""
+        return self.client.query(name=pattern)
 
     def endings(
         self, ids: Sequence[str], *, timeout: float | None = None, content: bool = False
