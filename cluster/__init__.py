@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from cluster import queue as queue
     from cluster import run as run
     from cluster import script as script
+    from cluster.emulation import emulate as emulate
     from cluster.errors import ClusterError as ClusterError
     from cluster.errors import ConfigError as ConfigError
     from cluster.errors import JobCancelled as JobCancelled
@@ -73,6 +74,7 @@ _MODULES = (
     "script",
 )
 _NAMES = {
+    "emulation": "emulate",
     "errors": (
         "ClusterError ConfigError JobCancelled JobFailed JobLost JobNodeFail JobOutOfMemory "
         "JobTimeout OptionsError PayloadError QueueError UnitsError UnknownDependency UnknownJob "

@@ -61,9 +61,10 @@ def main(argv: list[str]) -> int:
     try:
         _run(which, state_dir, tether_fd, private, settings, ready)
     except Exception as error:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), which, "failed:", file=sys.stderr)
-        sys.excepthook(type(error), error, error.__traceback__)
-        ready.say(f"error: {error or type(error).__name__}")
+        ready.say(f"error: {error or type(error).__name__}")  # first: a full disk has no log
+        with suppress(OSError):
+            print(time.strftime("%Y-%m-%d %H:%M:%S"), which, "failed:", file=sys.stderr)
+            sys.excepthook(type(error), error, error.__traceback__)
         return 1
     finally:
         ready.say("lost")
@@ -84,6 +85,10 @@ def _run(
         from cluster.local import server
 
         server.main(state_dir, tether_fd=tether_fd, private=private, settings=settings, ready=ready)
+    elif which == "emulation":
+        from cluster.emulation import daemon
+
+        daemon.main(state_dir, tether_fd=tether_fd, settings=settings, ready=ready)
     else:
         from cluster.local import node
 

@@ -11,9 +11,12 @@ Seconds are floats, memory is MiB as int; text with units ends in `options`.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
-__all__ = ["ArraySpec", "Dependency", "JobSpec", "Launch"]
+__all__ = ["ArraySpec", "Dependency", "JobSpec", "Launch", "fill", "place"]
 
 DEPENDENCY_TYPES = ("afterok", "afterany", "afternotok", "after")
 UNSATISFIABLE = ("cancel", "pend", "release")
@@ -23,7 +26,9 @@ class Dependency(msgspec.Struct, frozen=True, array_like=True):
     """This job starts only once `job` has reached what `type` says.
 
     afterok: COMPLETED.  afterany: any final state.  afternotok: any final state
-    but COMPLETED.  after: started (or ended without starting).
+    but COMPLETED.  after: started (or ended without starting).  aftercorr: of two
+    arrays, each element waits for the one of its own index as with afterok; else
+    the same as afterok.
     On an array, all its elements are meant; `job` "17_3" is one element.
     """
 
@@ -37,12 +42,20 @@ class ArraySpec(msgspec.Struct, frozen=True, array_like=True):
     Attributes:
         start, count, step: the indices start, start+step, ... (count of them).
         max_running: at most so many at once; 0 is no limit.
+        listed: the indices, rising, when no step makes them; then `start` and
+            `count` fit them and `step` is 1.
     """
 
     start: int
     count: int
     step: int = 1
     max_running: int = 0
+    listed: tuple[int, ...] = ()
+
+    def indices(self) -> Sequence[int]:
+        """Give the indices by position."""
+        last = self.start + self.count * self.step
+        return self.listed or range(self.start, last, self.step)
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -68,6 +81,14 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         append: append to those files instead of truncating them.
         grace_s: seconds between SIGTERM and SIGKILL; None is the queue's.
         warn_signal, warn_before_s: send this signal so long before walltime.
+        warn_first: send it to the first process only, not to its children.
+        notes: written to the job's stderr when it is ended for a reason: "cancel",
+            "walltime", "memory", "requeue"; the place "time" is when.
+        scratch: a directory that is made for the process before its start, and
+            removed with all that is in it when nothing of the job lives any more.
+        fills: `stdout`, `stderr`, `scratch`, `notes` and the values of `env_set` have places
+            in them for what is known only when the job starts, see `fill`.  A
+            variable that becomes empty by that is not set.
     """
 
     argv: tuple[bytes, ...] = ()
@@ -89,6 +110,10 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     grace_s: float | None = None
     warn_signal: int = 0
     warn_before_s: float = 0.0
+    fills: bool = False
+    warn_first: bool = False
+    notes: dict[str, bytes] = {}
+    scratch: bytes = b""
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -107,10 +132,14 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         expect_s: believed run time for planning, never enforced; 0 unknown.
         on_unsatisfiable: what happens when a dependency can never hold any
             more: "cancel" the job, leave it "pend"ing, or "release" it.
+        either: one dependency that holds is enough.
         retries: run again so many times after a failure.
         requeue: run again when the machine lost it.
+        codes: what some exit codes mean: "requeue" runs it again, "hold" too but
+            not before it is released; -1 is a start that failed.
         namespace: jobs of an emulated scheduler see only each other; "" is the
             user's own.
+        extra: kept with the job for whoever submitted it, and shown to nobody else.
         launch: a `Launch`, encoded with msgpack; the server never reads it.
     """
 
@@ -128,9 +157,39 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expect_s: float = 0.0
     dependencies: tuple[Dependency, ...] = ()
     on_unsatisfiable: str = "cancel"
+    either: bool = False
     retries: int = 0
     requeue: bool = False
     array: ArraySpec | None = None
     namespace: str = ""
     comment: str = ""
+    extra: bytes = b""
+    codes: dict[int, str] = {}
     launch: msgspec.Raw = msgspec.Raw(b"\x80")
+
+
+# A place is written between NULs, which no path and no variable can hold.
+_PLACE = re.compile(rb"\0([a-z]+)(\d*)\0")
+
+
+def place(name: str, width: int = 0) -> bytes:
+    """Write a place that is filled when the job starts, see `Launch.fills`.
+
+    Args:
+        name: "job" (the raw id), "array" (the array's id, or the job's own),
+            "index" (empty outside an array), "label" (the id that people see),
+            "restarts" (how often it was started before), "again" (the same, empty
+            the first time) or "host".
+        width: a number gets zeros in front of it up to this width.
+    """
+    return b"\0%s%d\0" % (name.encode(), width) if width else b"\0%s\0" % name.encode()
+
+
+def fill(text: bytes, values: Mapping[str, bytes]) -> bytes:
+    """Put values into the places of a text; a place without a value becomes empty."""
+
+    def value(match: re.Match[bytes]) -> bytes:
+        found = values.get(match[1].decode(), b"")
+        return found.zfill(int(match[2])) if match[2] and found.isdigit() else found
+
+    return _PLACE.sub(value, text) if b"\0" in text else text

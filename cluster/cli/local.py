@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from cluster.cli.app import NOT_THERE
-from cluster.cli.common import get_client, json_option, print_json, print_lines
+from cluster.cli.common import json_option, local_client, print_json, print_lines
 from cluster.cli.text import fields, safe, when
 from cluster.cli.values import counts as read_counts
 from cluster.errors import OptionsError
@@ -33,7 +33,7 @@ def command() -> None:
 @json_option
 def start(as_json: bool) -> None:
     """Start the server, if none runs."""
-    client = get_client()
+    client = local_client()
     client.query(ids=())  # any question but `status` starts one
     status = client.control("status")
     if as_json:
@@ -70,26 +70,37 @@ def stop(drain: bool, at_once: bool, yes: bool) -> int:
         raise click.UsageError("Either --drain or --now: they are opposites.")
     status = _ask_if_running()
     if status is None:
+        if at_once:
+            _end_everything()
         click.echo("No server is running.")
         return 0
     if not drain and not yes:
         _confirm(status, at_once)
-    get_client().control("stop", drain=int(drain), now=int(at_once))
+    local_client().control("stop", drain=int(drain), now=int(at_once))
+    if at_once:
+        _end_everything()
     click.echo("The server leaves when the running jobs have ended." if drain else "Stopped.")
     return 0
+
+
+def _end_everything() -> None:
+    """End what the server's end leaves: an emulation, say, which would start another one."""
+    from cluster.local import lifecycle
+
+    lifecycle.stop_everything(lifecycle.state_dir())
 
 
 @command.command()
 def pause() -> None:
     """Start no more jobs; those that run go on."""
-    get_client().control("pause")
+    local_client().control("pause")
     click.echo("Paused: no job starts until cluster local resume.")
 
 
 @command.command()
 def resume() -> None:
     """Start jobs again."""
-    get_client().control("resume")
+    local_client().control("resume")
     click.echo("Jobs start again.")
 
 
@@ -102,7 +113,7 @@ def set_(what: tuple[str, ...], as_json: bool) -> None:
     Running jobs are left alone; waiting ones that need more than there is keep
     waiting and say so.
     """
-    client = get_client()
+    client = local_client()
     client.control("set", **read_capacity(what))
     answer = client.control("status")
     if as_json:
@@ -163,7 +174,7 @@ def status_lines(status: Status, *, now: float) -> list[str]:
 
 def _ask_if_running() -> Status | None:
     """Ask the server for its status without starting one."""
-    client = get_client()
+    client = local_client()
     return dict(client.control("status")) if client.alive() else None
 
 
