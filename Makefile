@@ -1,9 +1,11 @@
 # make demo    set up and run the example
 # make test    everything that must hold; the last line is pytest's
+# make test-clusters  a real Slurm, then a real Grid Engine (Debian, as root)
 # make test-faults  kill, stop, fill the disk: again, and what needs root
 # make check   format, lint, types, import contract
 # make docs    build/docs/index.html
 # make bench   the figures of the README, measured here
+# make bench-all  these, the curves, the scheduling, the peers: ten minutes
 # make clean   remove what make made
 #
 # Paths are relative on purpose: the tree may stand in a directory with a blank
@@ -19,11 +21,12 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 STALE := stale
 endif
 
-.PHONY: setup test test-faults check format lint types contract docs docs-quiet demo bench clean stale
+.PHONY: setup test test-faults test-clusters check format lint types contract docs docs-quiet demo bench bench-all bench-scale bench-schedule \
+        bench-peers clean stale
 
 setup: $(STAMP)
 
-$(STAMP): setup.cfg pyproject.toml $(STALE)
+$(STAMP): setup.cfg $(STALE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
 	  echo "$(PYTHON) is older than Python 3.10. Name a newer one: make PYTHON=python3.12" >&2; exit 1; }
 	@rm -f $(STAMP)
@@ -39,10 +42,13 @@ $(STAMP): setup.cfg pyproject.toml $(STALE)
 stale: ;
 
 test: check docs-quiet
-	$(PY) -m pytest -m 'not root' --cov --cov-report=term
+	$(PY) -m pytest -m 'not root and not clusters' --cov --cov-report=term
 
 test-faults: $(STAMP)
 	$(PY) -m pytest -m 'faults or root'
+
+test-clusters: $(STAMP)
+	@PYTHON="$$PWD/$(PY)" bash tests/clusters/run
 
 check: format lint types contract
 
@@ -66,6 +72,26 @@ demo: $(STAMP)
 
 bench: $(STAMP)
 	@$(PY) benchmarks/local.py
+
+# Each peer gets an environment of its own under benchmarks/.venvs, once.
+bench-all: bench bench-schedule bench-scale bench-peers
+
+bench-schedule: $(STAMP)
+	@$(PY) benchmarks/schedule.py
+
+bench-scale: $(STAMP) benchmarks/.venvs/plot/.ready
+	@mkdir -p build
+	@$(PY) benchmarks/scale.py --json build/scale.json
+	@benchmarks/.venvs/plot/bin/python benchmarks/plot.py build/scale.json docs/scale.svg
+
+bench-peers: $(STAMP)
+	@mkdir -p build
+	@$(PY) benchmarks/peers/run.py --json build/peers.json
+
+benchmarks/.venvs/plot/.ready: benchmarks/requirements.txt
+	@$(PYTHON) -m venv --clear benchmarks/.venvs/plot
+	@benchmarks/.venvs/plot/bin/python -m pip install -qq --disable-pip-version-check -r $<
+	@touch $@
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

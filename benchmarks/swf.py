@@ -12,10 +12,11 @@ import gzip
 import heapq
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cluster.local.beliefs import Expectations, Running
-from cluster.local.policy import Entry, Waiting
+from cluster.local.policy import Entry, Waiting, place
+from cluster.local.resources import Vector, add, subtract
 
 SHORT_S = 10  # the usual bound of the bounded slowdown: shorter jobs count as this long
 
@@ -35,6 +36,7 @@ class Recorded(NamedTuple):
     cores: int
     asked: int
     user: int
+    memory_mib: int = 0
 
 
 Judge = Callable[[Recorded], tuple[float, bool]]
@@ -74,6 +76,9 @@ def simulate(
     *,
     depth: int = 1000,
     ended: Callable[[Recorded], object] = lambda job: None,
+    memory_mib: int = 0,
+    overtake: float = 0.0,
+    knows: Callable[[Recorded], bool] = lambda job: True,
 ) -> dict[int, int]:
     """Give the start time of each job.
 
@@ -83,14 +88,28 @@ def simulate(
         judge: gives `(expected run time, trusted)` of a job when it is submitted.
         depth: as of the policy; 0 lets nobody pass the head, which is FCFS.
         ended: called with each job that ended.
+        memory_mib: of the machine; 0: no job asks for any.
+        overtake: as of `policy.place`.
+        knows: whether the expectation of a job is more than the default.
     """
-    return _Machine(jobs, cores, depth).play(judge, ended)
+
+    def placed(job: Recorded, expect: float) -> float:
+        return place(job.submit, expect if knows(job) else 0.0, overtake)
+
+    return _Machine(jobs, (cores, memory_mib), depth, placed).play(judge, ended)
 
 
 class _Machine:
-    def __init__(self, jobs: Sequence[Recorded], cores: int, depth: int) -> None:
+    def __init__(
+        self,
+        jobs: Sequence[Recorded],
+        capacity: Vector,
+        depth: int,
+        placed: Callable[[Recorded, float], float],
+    ) -> None:
         self.jobs = {job.id: job for job in jobs}
-        self.capacity, self.free = (cores,), cores
+        self.capacity = self.free = capacity
+        self.placed = placed
         self.waiting, self.running = Waiting(depth=depth), Running()
         self.exits: list[tuple[int, int]] = []
         self.starts: dict[int, int] = {}
@@ -111,26 +130,29 @@ class _Machine:
 
     def _submit(self, job: Recorded, judge: Judge, seq: int) -> None:
         expect, trusted = judge(job)
-        self.waiting.add(Entry(job.id, (job.cores,), expect, trusted, seq=seq))
+        need, at = (job.cores, job.memory_mib), self.placed(job, expect)
+        self.waiting.add(Entry(job.id, need, expect, trusted, seq=seq, place=at))
 
     def _end(self, id: int) -> Recorded:
         job = self.jobs[id]
         self.running.remove(id)
-        self.free += job.cores
+        self.free = add(self.free, (job.cores, job.memory_mib))
         return job
 
     def _turn(self, now: int) -> None:
         ends = self.running.ends(now)
-        for id in self.waiting.decide(now, self.capacity, (self.free,), ends).start:
-            job = self.jobs[id]
-            self.running.add(id, (job.cores,), now, self.waiting[id].expect)
+        for id in self.waiting.decide(now, self.capacity, self.free, ends).start:
+            job, entry = self.jobs[id], self.waiting[id]
+            self.running.add(id, entry.need, now, entry.expect)
             self.waiting.remove(id)
-            self.free -= job.cores
+            self.free = subtract(self.free, entry.need)
             self.starts[id] = now
             heapq.heappush(self.exits, (now + job.run, id))
 
 
-def learned(jobs: Sequence[Recorded], cores: int, *, trusted: bool = False) -> dict[int, int]:
+def learned(
+    jobs: Sequence[Recorded], cores: int, *, trusted: bool = False, **options: Any
+) -> dict[int, int]:
     """Simulate without any word of the users: run times learned per user and cores."""
     memory = Expectations()
     return simulate(
@@ -138,7 +160,15 @@ def learned(jobs: Sequence[Recorded], cores: int, *, trusted: bool = False) -> d
         cores,
         lambda job: (memory.expect(str(job.user), job.cores), trusted),
         ended=lambda job: memory.learn(str(job.user), job.cores, job.run),
+        knows=lambda job: memory.knows(str(job.user), job.cores),
+        **options,
     )
+
+
+def wide(jobs: Sequence[Recorded], starts: dict[int, int], cores: int) -> tuple[float, float]:
+    """Give mean and longest wait in hours of the jobs with more than so many cores."""
+    waits = [(starts[job.id] - job.submit) / 3600 for job in jobs if job.cores > cores]
+    return sum(waits) / len(waits), max(waits)
 
 
 def figures(jobs: Sequence[Recorded], starts: dict[int, int]) -> tuple[float, float]:

@@ -32,6 +32,8 @@ __all__ = [
     "split_jobs",
 ]
 
+NAME_LIMIT = 1000  # characters; every process of the job has its name in the environment
+
 
 class Problems:
     """Mistakes found so far; raised together, nothing queued."""
@@ -182,6 +184,8 @@ def name_problems(name: Any) -> list[str]:
     """Check a name that the user gave."""
     if not isinstance(name, str) or not name.strip():
         return [f"name {name!r} is no name. Give a text, or leave it out."]
+    if len(name) > NAME_LIMIT:
+        return [f"name {name[:40]!r}... has {len(name)} characters, {NAME_LIMIT} are the most."]
     if any(char in name for char in "\n\r\0\v\f\x85\u2028\u2029"):
         return [f"name {name!r} has a newline or a NUL in it. Use one line of text."]
     if any(0xD800 <= ord(char) <= 0xDFFF for char in name):

@@ -105,6 +105,10 @@ class Expectations:
             del self._times[next(iter(self._times))]
         return key, cores, times
 
+    def knows(self, key: str, cores: int) -> bool:
+        """Tell whether a run of this kind has ended."""
+        return (key, cores) in self._times
+
     def expect(self, key: str, cores: int) -> float:
         """Give the believed run time in seconds."""
         times = sorted(self._times.get((key, cores), ()))
@@ -127,6 +131,10 @@ class Expectations:
         if expect_s > 0 or walltime_s > 0:
             return expect_s if expect_s > 0 else walltime_s, True
         return self.expect(key, cores), False
+
+    def keys(self) -> set[str]:
+        """Give the keys of all that was learned, as the store has them."""
+        return {f"{cores} {key}" for key, cores in self._times}
 
     def export(self) -> list[Row]:
         """Give all that was learned, least recently learned first."""

@@ -8,6 +8,7 @@ reserves a block of raw ids: A for itself, A+1+p for the element at position p.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 
 from cluster.errors import UnknownDependency
 from cluster.spec import DEPENDENCY_TYPES, ArraySpec, Dependency
@@ -29,6 +30,9 @@ def parse_label(label: str) -> tuple[int, int | None] | None:
 
 def element(array: ArraySpec, index: int) -> int | None:
     """Give the position of an index in an array, None if it has no such index."""
+    if array.listed:
+        at = bisect_left(array.listed, index)
+        return at if at < array.count and array.listed[at] == index else None
     offset = index - array.start
     if offset < 0 or offset % array.step or offset // array.step >= array.count:
         return None
@@ -41,7 +45,7 @@ def check_type(dependency: Dependency) -> None:
     Raises:
         UnknownDependency: the type is not one of `spec.DEPENDENCY_TYPES`.
     """
-    if dependency.type not in DEPENDENCY_TYPES:
+    if dependency.type not in (*DEPENDENCY_TYPES, "aftercorr"):
         raise UnknownDependency(
             f"dependency type {dependency.type!r} is unknown. Use one of"
             f" {', '.join(DEPENDENCY_TYPES)}."

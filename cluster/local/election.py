@@ -108,8 +108,9 @@ class Election:
                     f"{before.host}, which shares this directory ({kind}). Stop it there with "
                     f"`cluster local stop`, or give each machine its own. {_ELSEWHERE}"
                 )
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{self._us.name} {self._us.boot_id} {os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk: the lock holds all the same
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{self._us.name} {self._us.boot_id} {os.getpid()}\n".encode(), 0)
 
     def still_ours(self) -> bool:
         """Tell whether the file we locked is still the one others would lock.

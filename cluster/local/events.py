@@ -56,7 +56,8 @@ class Job(msgspec.Struct, kw_only=True, eq=True):
     `unmet` holds (raw id, dependency type) of what it still waits for.
     `failures` counts used retries.  `assigned`: still PENDING, but the node has
     it and starts it as soon as a job like it is over.  `ending`: final for people, its processes
-    are still there and its cores still taken.
+    are still there and its cores still taken.  `was_stopped`: this attempt was
+    suspended at some time, so that the order to go on may have been lost.
     """
 
     id: int
@@ -87,6 +88,7 @@ class Job(msgspec.Struct, kw_only=True, eq=True):
     pid: int = 0
     stdout: bytes = b""
     stderr: bytes = b""
+    was_stopped: bool = False
 
 
 class Array(msgspec.Struct, kw_only=True, eq=True):
@@ -147,6 +149,15 @@ class Act(msgspec.Struct, frozen=True):
     verb: str
     ids: tuple[str, ...]
     number: int = 0
+    known: dict[str, Known] = {}
+
+
+class Update(msgspec.Struct, frozen=True):
+    """What `wire.Update` changes.  `known` as for `Act`."""
+
+    to: Any
+    ids: tuple[str, ...]
+    fields: dict[str, Any]
     known: dict[str, Known] = {}
 
 
@@ -225,7 +236,7 @@ class Tick(msgspec.Struct, frozen=True):
     """Time went by; `QueueState.next_time` said when to tell."""
 
 
-Event = Submit | Act | Block | Unblock | Attached | Started | Exited | Resize | Switch | Tick
+Event = Submit | Act | Update | Block | Unblock | Attached | Started | Exited | Resize | Switch | Tick
 
 
 # ------------------------------------------------------------------ effects
@@ -288,6 +299,7 @@ class Changes(msgspec.Struct):
     """
 
     requests: dict[int, JobSpec] = msgspec.field(default_factory=dict)
+    updates: dict[int, JobSpec] = msgspec.field(default_factory=dict)  # without their launch
     jobs: dict[int, Job] = msgspec.field(default_factory=dict)
     arrays: dict[int, Array] = msgspec.field(default_factory=dict)
     contents: dict[int, Content] = msgspec.field(default_factory=dict)
@@ -298,5 +310,11 @@ class Changes(msgspec.Struct):
     def __bool__(self) -> bool:
         """Tell whether there is anything to write."""
         return bool(
-            self.jobs or self.arrays or self.meta or self.contents or self.keys or self.run_times
+            self.jobs
+            or self.arrays
+            or self.meta
+            or self.contents
+            or self.keys
+            or self.run_times
+            or self.updates
         )

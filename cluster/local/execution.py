@@ -10,6 +10,7 @@ again until it is gone.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import resource  # noqa: F401  os.wait4 imports it, too late when no descriptor is left
@@ -20,8 +21,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from cluster.local import journal, lifecycle, memory_limit, processes, spawn, wire
-from cluster.local.crash import point
+from cluster.local import crash, journal, lifecycle, memory_limit, processes, scratch, spawn, wire
 from cluster.local.ending import Ending
 from cluster.local.journal import Key
 from cluster.local.limits import Limits
@@ -29,7 +29,7 @@ from cluster.local.loop import Loop, Timer
 from cluster.local.node_job import Job, Usage
 from cluster.local.slots import Slots
 from cluster.local.warm_pool import WarmPool
-from cluster.spec import Launch
+from cluster.spec import Launch, fill
 
 _log = logging.getLogger(__name__)
 
@@ -169,6 +169,8 @@ class Execution:
     def _make_job(self, order: wire.Start) -> Job:
         key = order.job, order.attempt
         launch = self._decode(order.launch)
+        if launch.fills:
+            launch = spawn.filled(launch, order)
         if launch.env and launch.env not in self._envs:
             raise ValueError(f"its environment {launch.env} was never sent")
         fixed = {
@@ -207,18 +209,23 @@ class Execution:
         job.out = _named_path(launch, launch.stdout) or self._slots.path(slot, "out")
         job.err = _named_path(launch, launch.stderr) or self._slots.path(slot, "err")
         kind = "function" if job.is_function else "command"
+        if crash.armed:
+            crash.point("node.before_begin")
         try:
             self._journal.begin(journal.Begin(*job.key, slot, kind, time.time(), *job.named))
         except OSError as error:
             self._slots.give_back(slot)
             raise spawn.not_started(error, "the journal") from error
-        point("node.after_begin")
+        if crash.armed:
+            crash.point("node.after_begin")
         job.slot = slot
         if job.order.memory_mib:
             name = f"cluster-{self._ending.token(job.key)}"
             job.group = memory_limit.make_group(name, job.order.memory_mib)
 
     def _launch_command(self, job: Job) -> None:
+        if job.launch.scratch:
+            scratch.make(job.launch.scratch)
         since = processes.ticks_now()
         pid = self._spawner.command(
             job.launch,
@@ -231,7 +238,7 @@ class Execution:
         self._spawned(job, pid, since)
 
     def _launch_function(self, job: Job) -> None:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # a slot's files are empty
         named = spawn.named_flags(job.launch)
         self._pool.start(
             *job.key,
@@ -242,6 +249,8 @@ class Execution:
             result=os.fsencode(self._slots.path(job.slot, "res")),
             cpus=job.order.cpus,
         )
+        if crash.armed:
+            crash.point("node.after_request")
 
     def _try_again(self, job: Job, error: spawn.TryAgain) -> None:
         # too few descriptors is our own trouble and passes; too few processes may be a limit
@@ -274,7 +283,8 @@ class Execution:
             self._fail_to_start(job, reason, spawn.NOT_RUN)
 
     def _spawned(self, job: Job, pid: int, since: int = 0) -> None:
-        point("node.after_spawn")
+        if crash.armed:
+            crash.point("node.after_spawn")
         job.pid, job.started = pid, time.time()
         self._leaders[pid] = job
         until = processes.ticks_now()
@@ -285,6 +295,8 @@ class Execution:
             self._journal.spawned(journal.Spawned(*job.key, pid, since, until, job.started))
         except OSError:  # recovery will find it by its token
             _log.exception("job %d.%d: its pid is not in the journal", *job.key)
+        if crash.armed:
+            crash.point("node.after_spawned")
         self._report(job)
         if job.why:  # ended while it was being made
             self._ending.terminate(job, job.grace_s)
@@ -317,11 +329,26 @@ class Execution:
     def _end(self, job: Job, why: str, reason: str, grace_s: float) -> None:
         if job.status is None and not job.why:
             job.why, job.reason = why, reason
+            self._note(job)
         if job.pid:
             self._ending.terminate(job, grace_s)
         elif not job.is_function or self._pool.withdraw(*job.key):
             self._leader_ended(job, int(signal.SIGTERM))
             self._finish(job)
+
+    def _note(self, job: Job) -> None:
+        """Write into the job's stderr what its submitter wants said there about such an end."""
+        note = job.launch.notes.get(job.why)
+        if not note or not job.pid:
+            return
+        now = time.strftime("%Y-%m-%dT%H:%M:%S").encode()
+        with contextlib.suppress(OSError):
+            flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
+            fd = os.open(job.err, flags)
+            try:
+                os.write(fd, fill(note, {"time": now}))
+            finally:
+                os.close(fd)
 
     def end_all(self, why: str, reason: str) -> None:
         """End every job."""
@@ -378,9 +405,11 @@ class Execution:
             if not job.why and job.group.oom_kills():
                 limit_mib = job.order.memory_mib
                 job.why, job.reason = "memory", f"it needed more memory than {limit_mib} MiB"
+                self._note(job)
         if job.slot < 0:  # it did not get as far as the journal
             return
-        point("node.before_ended")
+        if crash.armed:
+            crash.point("node.before_ended")
         try:
             self._journal.ended(
                 journal.Ended(
@@ -396,7 +425,8 @@ class Execution:
             )
         except OSError:  # the server will be told all the same
             _log.exception("job %d.%d: its end is not in the journal", *job.key)
-        point("node.after_ended")
+        if crash.armed:
+            crash.point("node.after_ended")
 
     def _flush_journal(self) -> None:
         self._flushing = None
@@ -437,13 +467,19 @@ class Execution:
         following = next(iter(self._queued), (0, 0))
         if following[0]:  # first of all: what is left to do here, it need not wait for
             self._start_in_place_of(job, self._queued.pop(following))
+        if crash.armed:
+            crash.point("node.before_collect")
         content = wire.Content()
         if job.pid and job.why != "start":  # else the slot may still hold another job's output
             content = self._slots.collect(
                 job.slot, *job.key, named=job.named, result=job.is_function
             )
+        if crash.armed:
+            crash.point("node.after_collect")
         if job.group is not None:
             self._remove_group(job.group)
+        if job.launch.scratch:
+            scratch.remove(job.launch.scratch)
         report = job.exited_report(content, following)
         is_shared = self._ending.orphans.may_be_left_by(job.key)
         self._finished[job.key] = _Finished(report, is_shared)
@@ -469,8 +505,12 @@ class Execution:
         """The server has stored an exit: forget it, and use its slot again."""
         if key in self.jobs:
             return
+        if crash.armed:
+            crash.point("node.before_acked")
         finished = self._finished.pop(key, None)
         slot = self._journal.acked(key)
+        if crash.armed:
+            crash.point("node.after_acked")
         if slot is None:
             return
         if finished is None:

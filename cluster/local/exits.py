@@ -23,7 +23,8 @@ _NAMES_OF_SIGNALS = {
     9: "SIGKILL", 11: "SIGSEGV", 13: "SIGPIPE", 14: "SIGALRM", 15: "SIGTERM", 24: "SIGXCPU",
     25: "SIGXFSZ",
 }  # fmt: skip
-_SIGSTOP = 19
+_SIGSTOP, _SIGCONT = 19, 18
+_NOT_STORED = 74  # with it a function's process ends that could store neither result nor reason
 _RESULT_OF_FUNCTION = (0, 2)  # status bytes of an envelope that can mean success
 _REBOOTED = "the machine was restarted while it ran"
 _MAYBE_STARTED = "the machine went down hard when it was about to start, or just had"
@@ -48,6 +49,10 @@ def attach(queue: QueueState, event: ev.Attached, now: float) -> None:
         known.pid = pid
         if known.state == states.SUSPENDED:  # the order may have been lost on the way
             queue.do(ev.SendSignal(id, attempt, _SIGSTOP))
+        elif known.was_stopped:
+            queue.do(ev.SendSignal(id, attempt, _SIGCONT))
+    for order in queue.orders.again(queue.jobs):
+        queue.do(order)
 
 
 def _missing(queue: QueueState, job: Job, event: ev.Attached, now: float) -> None:
@@ -111,7 +116,7 @@ def _conclude(queue: QueueState, job: Job, event: ev.Exited, now: float) -> None
     job.exitcode = None if signal else code
     job.signal = signal
     end, reason = _judge(job, event)
-    if end != "requeue":
+    if end not in ("requeue", "hold"):
         queue.changes.contents[job.id] = event.content
     if end == "complete" and job.spec.key:
         key, cores, runs = queue.expectations.learn(
@@ -128,11 +133,13 @@ def _end(queue: QueueState, job: Job, end: str, reason: str, now: float) -> None
         again = f"retry {job.failures} of {job.spec.retries} after: {reason}"
     elif end == "lose_node" and job.spec.requeue:
         again = f"queued again: {reason}"
-    elif end == "requeue":
+    elif end in ("requeue", "hold"):
         again = reason or "queued again"
     queue.release_cores(job, now)
     if again:
         job.state = states.advance(job.state, "requeue")
+        if end == "hold":
+            job.state = states.advance(job.state, "hold")
         job.reason, job.eligible, job.ended = again, now, 0.0
         queue.write(job)
         queue.admit(job, now)
@@ -165,12 +172,17 @@ def _judge(job: Job, event: ev.Exited) -> tuple[str, str]:
         "cancel": ("cancel", event.reason or "cancelled"),
         "unknown": ("lose_node", "its node and its queue disagreed about it"),
     }
+    meant = job.spec.codes.get(-1 if event.why == "start" else event.status >> 8)
+    if meant and event.why in ("", "start") and not event.status & 0x7F:
+        return meant, event.reason or f"exit code {event.status >> 8}"
     if event.why in why:
         return why[event.why]
     signal, code = event.status & 0x7F, event.status >> 8
     if signal:
         name = _NAMES_OF_SIGNALS.get(signal, "")
         return "fail", f"signal {signal}" + (f" ({name})" if name else "")
+    if code == _NOT_STORED and job.spec.kind == "function" and event.result_status is None:
+        return "fail", "its result could not be stored: no room on the disk of the queue"
     if code:
         return "fail", event.reason or f"exit code {code}"
     if job.spec.kind == "function" and event.result_status not in _RESULT_OF_FUNCTION:

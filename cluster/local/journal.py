@@ -10,6 +10,10 @@ Append-only, one write per record, so that it survives kill -9 of the node at
 any instant; not fsynced, for after a power loss no job runs anyway.  A record
 that is not whole is the last one and was never acted upon.  Recovery reads it
 with `read`; the node itself reads it only to learn which slots are taken.
+
+A power loss may take all of the journal.  So that it is not taken for a machine
+on which nothing happened, a node that goes by itself says so in a file of its
+own (`journal.closed`): what is not there cannot have been lost.
 """
 
 from __future__ import annotations
@@ -25,7 +29,10 @@ from dataclasses import dataclass
 
 import msgspec
 
+from cluster.local import crash
+
 NAME = "journal"
+CLOSED = "journal.closed"  # holds the boot id of the node that closed last
 COMPACT_BYTES = 1 << 20  # some 10,000 jobs; reading it takes a few ms
 _HEAD = struct.Struct("<II")  # length, crc32
 _log = logging.getLogger(__name__)
@@ -129,7 +136,11 @@ class Journal:
 
     def __init__(self, state_dir: str, node: Node, *, compact_bytes: int = COMPACT_BYTES) -> None:
         self.path = f"{state_dir}/{NAME}"
+        self._state_dir = state_dir
         self._node, self._compact_bytes = node, compact_bytes
+        if was_closed(state_dir, node.boot_id):
+            os.unlink(f"{state_dir}/{CLOSED}")
+            _sync(state_dir)  # else a power loss could bring it back
         data = _contents(self.path)
         entries, whole = _entries_of(data)
         if whole < len(data):
@@ -188,6 +199,8 @@ class Journal:
     def flush(self) -> None:
         """Write what waits for the next record."""
         if self._pending:
+            if crash.armed:
+                crash.point("node.before_flush")
             self._write(b"".join(self._pending))
             self._pending.clear()
 
@@ -216,7 +229,11 @@ class Journal:
             if os.write(fd, data) != len(data):
                 raise OSError(errno.ENOSPC, "no space left for the journal", temporary)
             os.fsync(fd)
+            if crash.armed:
+                crash.point("node.before_compacted")
             os.replace(temporary, self.path)
+            if crash.armed:
+                crash.point("node.after_compacted")
         except BaseException:
             os.close(fd)
             raise
@@ -238,14 +255,25 @@ class Journal:
             yield self._node
 
     def close(self) -> None:
-        """Close the file, and remove it if nothing in it is open."""
+        """Close the file, remove it if nothing in it is open, and leave word of that."""
         if self._fd >= 0:
             with contextlib.suppress(OSError):
                 self.flush()
+                if self._open:
+                    os.fsync(self._fd)
+                self._leave_word()
             os.close(self._fd)
             self._fd = -1
             if not self._open:
                 os.unlink(self.path)
+
+    def _leave_word(self) -> None:
+        flags = os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_CLOEXEC
+        fd = os.open(f"{self._state_dir}/{CLOSED}", flags, 0o600)
+        try:
+            os.write(fd, self._node.boot_id.encode())  # lost or torn, it says nothing
+        finally:
+            os.close(fd)
 
 
 def key_of(record: Begin | Spawned | Ended | Acked) -> Key:
@@ -265,6 +293,19 @@ def read(state_dir: str) -> list[Entry]:
     if whole < len(data):
         _log.warning("%s: what follows byte %d of %d is not whole", path, whole, len(data))
     return entries
+
+
+def was_closed(state_dir: str, boot_id: str) -> bool:
+    """Tell whether the last node of that boot went by itself: its journal is whole then."""
+    return _contents(f"{state_dir}/{CLOSED}") == boot_id.encode()
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _contents(path: str) -> bytes:

@@ -32,6 +32,7 @@ __all__ = [
     "begin_daemon",
     "holder",
     "host",
+    "import_path",
     "is_orphaned",
     "listen",
     "peer",
@@ -67,7 +68,8 @@ sys.exit(main(sys.argv[1:]))
 """
 _KEPT = frozenset(
     b"PATH HOME USER LOGNAME LANG LC_ALL LC_CTYPE TZ TMPDIR CLUSTER_CONFIG CLUSTER_QTYPE "
-    b"LD_PRELOAD LD_LIBRARY_PATH DYLD_LIBRARY_PATH CUDA_VISIBLE_DEVICES CLUSTER_CRASH_POINT".split()
+    b"LD_PRELOAD LD_LIBRARY_PATH DYLD_LIBRARY_PATH CUDA_VISIBLE_DEVICES CLUSTER_CRASH_POINT "
+    b"CLUSTER_NO_CGROUP".split()
 )
 _KEPT_PREFIXES = (b"XDG_", b"CLUSTER_CFG_")
 
@@ -205,7 +207,7 @@ def begin_daemon(
         options = {**_kept_settings(state_dir), **(settings or {})}
         options |= {"tether": tether_fd is not None, "in_job": in_job}
         words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOT, which, state_dir]
-        argv = [os.fsencode(word) for word in (*words, json.dumps(options), *_import_path())]
+        argv = [os.fsencode(word) for word in (*words, json.dumps(options), *import_path())]
         env = daemon_environment(os.environb, which, state_dir, in_job=in_job)
         pid = _spawn(argv, env, sources)
         fds.remove(read)
@@ -258,7 +260,7 @@ def _kept_settings(state_dir: str) -> dict[str, Any]:
         return {}
 
 
-def _import_path() -> list[str]:
+def import_path() -> list[str]:
     """Give the directories from which the daemons import what we would import."""
     from importlib.util import find_spec
 

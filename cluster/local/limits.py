@@ -7,7 +7,9 @@ sleeps does not count.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from contextlib import suppress
 
 from cluster.local import processes
 from cluster.local.ending import Ending
@@ -57,7 +59,11 @@ class Limits:
             job.timers.append(self._loop.later(limit_s - before_s, lambda: self._warn(job, number)))
 
     def _warn(self, job: Job, number: int) -> None:
-        self._ending.send(job, number)
+        if not job.launch.warn_first:
+            self._ending.send(job, number)
+        elif job.status is None:  # not reaped yet: the number is still its own
+            with suppress(OSError):
+                os.kill(job.pid, number)
 
     def _limit_memory(self, job: Job) -> None:
         if job.group is not None and job.is_function:

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from cluster.errors import ClusterError, ProtocolError
-from cluster.local import lifecycle, wire
+from cluster.local import crash, lifecycle, wire
 from cluster.local.execution import Execution, Settings
 from cluster.local.loop import Loop, Timer
 from cluster.local.node_job import Job
@@ -260,6 +260,8 @@ class Node:
         if self._absent is not None:
             self._absent.cancel()
         link.may_start = order.protocol == wire.NODE_PROTOCOL
+        if crash.armed:
+            crash.point("node.before_attached")
         jobs, unacknowledged = self._execution.jobs.values(), self._execution.unacknowledged()
         answer = wire.Attached(
             wire.NODE_PROTOCOL,
@@ -353,12 +355,16 @@ class Node:
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
+        if crash.armed:
+            crash.point("node.before_reports")
         over = {(each.job, each.attempt) for each in reports if isinstance(each, wire.Exited)}
         server.send(
             each.started_report() if isinstance(each, Job) else each
             for each in reports
             if not isinstance(each, Job) or each.key not in over
         )
+        if crash.armed:
+            crash.point("node.after_reports")
 
     def _may_go(self) -> bool:
         if self._execution.jobs:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from cluster.errors import ServerUnavailable
+from cluster.local import crash, journal, recover, requests, wire
 from cluster.local import events as ev
-from cluster.local import recover, requests, wire
 from cluster.local.connections import Connection
 from cluster.local.events import Job
 from cluster.local.lifecycle import Starting, begin_daemon, host, socket_path
@@ -82,6 +82,8 @@ class NodeLink:
         except ServerUnavailable as error:
             self._failed(error)
             return
+        if crash.armed:
+            crash.point("server.after_node_begun")
         server.selector.register(self._starting.fileno(), 1, "node")
 
     def on_ready(self) -> None:
@@ -134,14 +136,17 @@ class NodeLink:
         self._failures, self._has_attached = 0, True
         if message.protocol != wire.NODE_PROTOCOL:
             return  # it drains: nothing starts on it, and it leaves by itself
+        if crash.armed:
+            crash.point("server.before_attached")
+        self._server.forget_orders()
         left = recover.examine(self._server.state_dir, living_node=message.pid)
-        running = [(*finding.key, 0) for finding in left]
+        running = [(*finding.key, _pid_of(finding)) for finding in left]
         self._server.event(
             ev.Attached(
                 (*message.running, *running),
                 message.exited,
                 self._server.rebooted,
-                is_unclean=any(finding.state == "gone" for finding in left),
+                is_unclean=not journal.was_closed(self._server.state_dir, self._server.boot_before),
             )
         )
         # not noted earlier: who comes after a crash in between must know of the restart too
@@ -150,6 +155,18 @@ class NodeLink:
         self._forget_survivors()
         if left:
             self._survivors = recover.Survivors(self._server.state_dir, left)
+            self._limit(self._survivors)
+
+    def _limit(self, survivors: recover.Survivors) -> None:
+        for id, attempt in survivors.keys:
+            job = self._server.queue.jobs.get(id)
+            if job is not None and job.attempt == attempt:
+                survivors.limit(
+                    (id, attempt),
+                    walltime_s=job.spec.walltime_s,
+                    memory_mib=job.spec.memory_mib,
+                    grace_s=float(self._server.settings.get("grace_s", 5.0)),
+                )
 
     def look_after_survivors(self) -> None:
         """Report those jobs of an earlier node that have ended."""
@@ -208,6 +225,8 @@ class NodeLink:
 
     def start(self, job: Job, launch: msgspec.Raw, grace_s: float, *, queued: bool) -> None:
         """Order a job to be started, now or once a job like it is over."""
+        if not self._has_attached:
+            return  # as in `send`; and it has not been sent the environment
         allocation = job.allocation or Allocation(job.need)
         hash = requests.environment_of(launch)
         if hash and hash not in self._envs:
@@ -273,3 +292,7 @@ class NodeLink:
             self.connection = None
         if self._starting is not None:
             self._starting.close()
+
+
+def _pid_of(finding: recover.Finding) -> int:
+    return finding.processes[0].pid if finding.state == "alive" else 0

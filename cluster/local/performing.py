@@ -20,7 +20,7 @@ from cluster.local.wire import Content
 if TYPE_CHECKING:
     from cluster.local.serving import Server
 
-__all__ = ["joined", "perform", "without_writing"]
+__all__ = ["is_order", "joined", "perform", "without_writing"]
 
 
 def perform(server: Server, effect: ev.Effect, changes: Changes) -> None:
@@ -43,9 +43,7 @@ def without_writing(server: Server, changes: Changes, effects: list[ev.Effect]) 
             peer.out.append(failure(seq, requests.refusal(server.trouble)))
         elif _job_of(effect) in gone:
             continue
-        elif isinstance(effect, ev.SendSignal) or (
-            isinstance(effect, ev.EndProcesses) and effect.why != wire.RECALL
-        ):
+        elif isinstance(effect, ev.EndProcesses) and effect.why != wire.RECALL:
             perform(server, effect, changes)
         else:
             waiting.append(effect)
@@ -65,6 +63,14 @@ def joined(
     for field in msgspec.structs.fields(Changes):
         getattr(old, field.name).update(getattr(changes, field.name))
     return old, waiting + effects
+
+
+def is_order(effect: ev.Effect) -> bool:
+    """Tell whether an effect that waits is about what a node has.
+
+    What a new node must do follows from the jobs' states when it attaches.
+    """
+    return isinstance(effect, ev.StartProcess | ev.EndProcesses)
 
 
 def _reply(server: Server, effect: ev.Reply, changes: Changes) -> None:

@@ -44,6 +44,7 @@ __all__ = [
     "Waiting",
     "believed_end",
     "decide",
+    "place",
 ]
 
 DEPTH = 1000  # candidates; 50 already cost nothing on the KTH trace (benchmarks/schedule.py)
@@ -61,7 +62,8 @@ class Entry(msgspec.Struct, frozen=True):
         expect: believed run time in seconds; `math.inf`: no idea.
         trusted: the user gave it; else it was learned or is the default.
         priority: larger starts earlier; `math.inf` is allowed.
-        seq: the order of submission among equal priorities, unique.
+        place: the order among equal priorities, smaller earlier; see `place`.
+        seq: the order of submission among equal places, unique.
         limit: seconds after which it is ended, 0 never; not used to decide.
     """
 
@@ -73,6 +75,27 @@ class Entry(msgspec.Struct, frozen=True):
     seq: int = 0
     count: int = 1
     limit: float = 0.0
+    place: float = 0.0
+
+
+def place(submitted: float, expect: float, overtake: float) -> float:
+    """Give a job's place in the queue: as if it had come later by so much as it is long.
+
+    Only jobs that come within `overtake` times its run time can get before it,
+    so it is never put off for ever.  With 4 the mean slowdown on the KTH trace
+    and on small machines is lower than with any order of backfilling alone, and
+    the widest jobs wait less (benchmarks/schedule.py).
+
+    Args:
+        submitted: seconds on any clock.
+        expect: believed run time; rounded down to a power of two, so that jobs
+            of one kind keep their order while what is learned of them wavers.
+        overtake: 0 keeps the order of submission.
+    """
+    if not overtake:
+        return 0.0
+    _, power = math.frexp(expect)
+    return submitted + (overtake * 2.0 ** (power - 1) if 1 <= expect < math.inf else 0.0)
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -100,7 +123,7 @@ def decide(
         now: seconds on the clock of the believed ends.
         capacity: what the machine has.  A job that needs more is passed over.
         running: `(id, need, believed end)` of all that take something.
-        queue: the eligible jobs, in order: -priority, seq.
+        queue: the eligible jobs, in order: -priority, place, seq.
         depth: candidates to pass the head: jobs that fit now, each one weighed
             against its reservation.  One that is just like one refused in the
             same pass is refused unweighed and does not count.
@@ -176,7 +199,11 @@ class _Gap:
         return True
 
 
-_Key = tuple[float, int, int]  # -priority, seq, id
+_Key = tuple[float, float, int, int]  # -priority, place, seq, id
+
+
+def _key(entry: Entry) -> _Key:
+    return -entry.priority, entry.place, entry.seq, entry.id
 
 
 class _Bucket:
@@ -244,7 +271,7 @@ class Waiting:
         if bucket is None:
             bucket = _Bucket(entry.need, entry.expect, entry.trusted)
             shapes[entry.expect, entry.trusted] = bucket
-        bucket.insert((-entry.priority, entry.seq, entry.id))
+        bucket.insert(_key(entry))
 
     def remove(self, id: int) -> None:
         """Forget a job that started, or may not start any more.
@@ -255,7 +282,7 @@ class Waiting:
         entry = self._entries.pop(id)
         shapes = self._shapes[entry.need]
         bucket = shapes[entry.expect, entry.trusted]
-        bucket.discard((-entry.priority, entry.seq, id))
+        bucket.discard(_key(entry))
         if not bucket:
             del shapes[entry.expect, entry.trusted]
         if not shapes:
@@ -348,7 +375,7 @@ class Waiting:
         bucket = heap[0][1]
         begun.sort()
         shadow, extra = _shadow(bucket.need, free, heapq.merge(ends, begun))
-        head = heap[0][0][2]
+        head = heap[0][0][-1]
         if depth:
             behind = [fronts.get(one) or _Front(one, self._entries) for one in self._fitting(free)]
             start += _backfill(behind, _Gap(now, free, shadow, extra), depth)
@@ -369,17 +396,17 @@ class _Front:
         self.need, self.expect = bucket.need, bucket.expect
         self._bucket, self._entries, self._at = bucket, entries, bucket.skip
         self.key: _Key | None = bucket.keys[bucket.skip]
-        self._left = entries[self.key[2]].count
+        self._left = entries[self.key[-1]].count
 
     def take(self) -> int:
         """Give the id whose turn it is, and step on to the next."""
         assert self.key is not None
-        id, keys = self.key[2], self._bucket.keys
+        id, keys = self.key[-1], self._bucket.keys
         self._left -= 1
         if not self._left:
             self._at += 1
             self.key = keys[self._at] if self._at < len(keys) else None
-            self._left = self._entries[self.key[2]].count if self.key else 0
+            self._left = self._entries[self.key[-1]].count if self.key else 0
         return id
 
     def turn(self) -> tuple[bool, float, _Key]:

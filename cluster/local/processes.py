@@ -105,6 +105,13 @@ def ticks_now() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // _TICK_NS if HAS_PROC else 0
 
 
+def age_s(process: Process) -> float:
+    """Tell how long ago a process was started, whatever became of the wall clock."""
+    if HAS_PROC:
+        return max(0.0, (ticks_now() - process.ticks) * _TICK_NS / 1e9)
+    return max(0.0, time.time() - process.ticks / 100)
+
+
 def boot_id() -> str:
     """Name the current boot: after a reboot no pid means what it meant."""
     data = _read("/proc/sys/kernel/random/boot_id").strip()

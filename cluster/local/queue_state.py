@@ -25,6 +25,7 @@ from cluster.local import events as ev
 from cluster.local import exits, lending, prefill, resources, settling, submission, verbs
 from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Changes, Job, Known
+from cluster.local.orders import Orders
 from cluster.local.policy import Entry, Expectations, Running, Waiting
 from cluster.spec import JobSpec
 
@@ -41,6 +42,7 @@ class QueueState:
         next_id: the next id to give; ids are never reused.
         paused: start nothing.
         expectations: learned run times.
+        overtake: how far short jobs get before long ones, see `policy.place`.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class QueueState:
         next_id: int = 1,
         paused: bool = False,
         expectations: Expectations | None = None,
+        overtake: float = 0.0,
     ) -> None:
         self.names = names
         self.machine = capacity  # what a request is refused against
@@ -65,6 +68,7 @@ class QueueState:
         self.waiting = Waiting()
         self.running = Running()
         self.expectations = expectations or Expectations()
+        self.overtake = overtake
         self.waiters: dict[int, list[int]] = {}  # raw id -> who depends on it
         self.assigned: dict[int, Job] = {}  # the node has them; see `prefill`
         self.shapes: dict[resources.Vector, int] = {}  # how many run with each need
@@ -72,6 +76,8 @@ class QueueState:
         self.will_lend: set[int] = set()
         self.lenders: set[int] = set()  # jobs whose cores are lent
         self.unblocking: dict[int, list[Any]] = {}  # job -> who asked to go on
+        self.orders = Orders()
+        self.doubtful: list[tuple[Any, dict[str, str], dict[str, set[int]]]] = []  # holds to answer
         self.parked: dict[int, set[int]] = {}  # array -> touched elements its limit keeps out
         self.settled: deque[tuple[int, str, str]] = deque()
         self.fresh: dict[str, Known] = {}  # by label: ended in this turn, not in the store yet
@@ -118,6 +124,8 @@ class QueueState:
 
     def take(self) -> tuple[Changes, list[ev.Effect]]:
         """Hand over what must be written, then done, and begin a new turn."""
+        if self.doubtful:
+            verbs.answer_holds(self)
         changes, effects = self.changes, self._effects
         self.changes, self._effects = Changes(), []
         self.fresh.clear()
@@ -157,8 +165,6 @@ class QueueState:
     def known_here(self, label: str) -> Job | Array | tuple[Array, int] | Known | None:
         return self.find(label) or self.fresh.get(label)
 
-    # ------------------------------------------------------------------ submitting
-
     # ------------------------------------------------------------------ becoming eligible
 
     def admit(self, entry: Job | Array, now: float) -> None:
@@ -180,7 +186,8 @@ class QueueState:
             self.write(entry)
         count = self.startable(entry)
         if count > 0:
-            if prefill.must_yield(self, entry.priority, id):
+            place = prefill.place_of(self, entry)
+            if prefill.must_yield(self, entry.priority, place, id):
                 prefill.recall(self)
             expect, trusted = self.expect(entry.spec)
             self.waiting.add(
@@ -193,6 +200,7 @@ class QueueState:
                     seq=id,
                     count=count,
                     limit=entry.spec.walltime_s,
+                    place=place,
                 )
             )
         elif isinstance(entry, Job):
@@ -229,7 +237,7 @@ class QueueState:
     def touch(self, array: Array, position: int) -> Job:
         """Make a job of its own of an untouched element."""
         assert array.spec.array is not None
-        index = array.spec.array.start + position * array.spec.array.step
+        index = array.spec.array.indices()[position]
         job = Job(
             id=array.id + 1 + position, label=f"{array.id}_{index}", spec=array.spec,
             need=array.need, state=array.rest, array=array.id, index=index,
@@ -268,7 +276,7 @@ class QueueState:
             job.state = states.advance(job.state, "start")
             job.exitcode, job.signal, job.reason = None, 0, ""
         self.assigned.pop(job.id, None)
-        job.assigned = job.recalled = False
+        job.assigned = job.recalled = job.was_stopped = False
         job.started, job.ended = now, 0.0
         job.allocation = allocation
         self.shapes[job.need] = self.shapes.get(job.need, 0) + 1
@@ -331,6 +339,7 @@ class QueueState:
         job.allocation = None
         job.lent = False
         self.lenders.discard(job.id)
+        self.orders.forget(job.id)
         job.pid, job.stdout, job.stderr = 0, b"", b""
         if -job.id in self.waiting:
             self.waiting.remove(-job.id)
@@ -394,8 +403,6 @@ class QueueState:
         self.do(ev.Finished(array))
         self.settled.append((array.id, state, f"{array.id} {settling.whole_story(array)}"))
 
-    # ------------------------------------------------------------------ dependents
-
     # ------------------------------------------------------------------ steering the queue
 
     def _resize(self, event: ev.Resize, now: float) -> None:
@@ -423,6 +430,13 @@ class QueueState:
 
     def _act(self, event: ev.Act, now: float) -> None:
         said = {label: verbs.act(self, event, label, now) for label in event.ids}
+        if event.verb == "hold" and (doubtful := verbs.assigned(self, event.ids)):
+            self.doubtful.append((event.to, said, doubtful))
+        else:
+            self.do(ev.Reply(event.to, said))
+
+    def _update(self, event: ev.Update, now: float) -> None:
+        said = {label: verbs.update(self, event, label, now) for label in event.ids}
         self.do(ev.Reply(event.to, said))
 
     # ------------------------------------------------------------------ coming back
@@ -470,6 +484,7 @@ class QueueState:
 _HANDLERS: dict[type, Callable[[QueueState, Any, float], None]] = {
     ev.Submit: submission.submit,
     ev.Act: QueueState._act,
+    ev.Update: QueueState._update,
     ev.Block: lending.block,
     ev.Unblock: lending.unblock,
     ev.Attached: exits.attach,

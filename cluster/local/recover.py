@@ -12,6 +12,7 @@ the server dies in between.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import signal
@@ -32,6 +33,7 @@ REASON_REBOOT = "the machine was restarted while it ran"
 REASON_NEVER = "the node ended before it could start it"
 LEFTOVER_GRACE_S = 5.0
 POLL_S = 0.2  # while leftovers are being ended, or where there are no pidfds
+MEASURE_S = 1.0  # between two measurements of memory
 _VALUE, _EXIT = 0, 2
 
 
@@ -186,6 +188,10 @@ class _Survivor:
     why: str = ""
     reason: str = ""
     kill_at: float = 0.0
+    end_at: float = math.inf
+    walltime_s: float = 0.0
+    memory_mib: int = 0
+    grace_s: float = 0.0
     known: set[processes.Process] = field(default_factory=set)
 
 
@@ -204,6 +210,7 @@ class Survivors:
     def __init__(self, state_dir: str, findings: Iterable[Finding]) -> None:
         self._state_dir, self._mark = state_dir, places.token(state_dir)
         self._jobs = {finding.key: _Survivor(finding) for finding in findings}
+        self._next_measure = 0.0
         for job in self._jobs.values():
             if job.finding.state == "alive":
                 job.fd = _open_pidfd(job.finding.processes[0])
@@ -223,12 +230,45 @@ class Survivors:
 
     def timeout_s(self) -> float | None:
         """Tell how soon `turn` must be called even if no descriptor is ready; None: never."""
-        waiting = any(job.fd < 0 or job.kill_at for job in self._jobs.values())
-        return POLL_S if waiting else None
+        jobs = self._jobs.values()
+        due = [job.end_at - time.monotonic() for job in jobs if job.end_at < math.inf]
+        due += [POLL_S for job in jobs if job.fd < 0 or job.kill_at][:1]
+        due += [MEASURE_S for job in jobs if job.memory_mib][:1]
+        return max(min(due), 0.0) if due else None
+
+    def limit(self, key: Key, *, walltime_s: float, memory_mib: int, grace_s: float) -> None:
+        """Watch the limits of a job, as its node would; 0 is none.
+
+        Its walltime counts from its start; what the machine slept since counts too.
+        """
+        job = self._jobs.get(key)
+        if job is None or job.finding.state != "alive":
+            return
+        job.memory_mib, job.walltime_s, job.grace_s = memory_mib, walltime_s, grace_s
+        if walltime_s:
+            ran_s = processes.age_s(job.finding.processes[0])
+            job.end_at = time.monotonic() + walltime_s - ran_s
+
+    def _enforce(self, now: float) -> None:
+        for key, job in self._jobs.items():
+            if job.end_at <= now:
+                job.end_at = math.inf
+                reason = f"it reached its walltime of {job.walltime_s:g} s"
+                self.end(key, "walltime", grace_s=job.grace_s, reason=reason)
+        if now < self._next_measure:
+            return
+        self._next_measure = now + MEASURE_S
+        for key, job in self._jobs.items():
+            if job.memory_mib and not job.why:
+                used = processes.memory_mib(self._tree(job), limit_mib=job.memory_mib)
+                if used > job.memory_mib:
+                    reason = f"it used {used:.0f} MiB of memory, its limit is {job.memory_mib} MiB"
+                    self.end(key, "memory", grace_s=0.0, reason=reason)
 
     def turn(self) -> list[wire.Exited]:
         """Give the reports of the jobs of which nothing is left; end what jobs left."""
         now = time.monotonic()
+        self._enforce(now)
         over = []
         candidates = [job for job in self._jobs.values() if job.kill_at or not _runs(job)]
         marked = (

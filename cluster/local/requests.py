@@ -7,8 +7,9 @@ event whose answer comes as an effect after the turn's transaction.
 from __future__ import annotations
 
 import fnmatch
+import heapq
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,7 +23,7 @@ from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Job
 from cluster.local.verbs import VERBS
 from cluster.local.wire import Content, JobInfo, Output
-from cluster.spec import Launch
+from cluster.spec import Dependency, JobSpec, Launch
 
 if TYPE_CHECKING:
     from cluster.local.serving import Server
@@ -66,7 +67,9 @@ def _submit(server: Server, peer: Connection, message: wire.Submit) -> Any:
     if (labels := server.queue.changes.keys.get(message.key)) is not None:
         server.queue.do(ev.Reply((peer, message.seq), labels))
         return _LATER
-    done = server.state_keys.get(message.key) or server.store.labels(message.key)
+    done = server.state_keys.get(message.key)
+    if done is None and not message.fresh:
+        done = server.store.labels(message.key)
     if done is not None:
         return done
     if server.is_leaving:
@@ -79,14 +82,22 @@ def _submit(server: Server, peer: Connection, message: wire.Submit) -> Any:
         except sqlite3.Error as error:
             raise refusal(error) from error
     known = {
-        d.job: found
+        label: found
         for spec in message.jobs
         for d in spec.dependencies
-        if not server.queue.is_live(d.job) and (found := server.store.known(d.job)) is not None
+        for label in _labels(spec, d)
+        if not server.queue.is_live(label) and (found := server.store.known(label)) is not None
     }
-    specs = tuple(_own_launch(spec) for spec in message.jobs)
+    specs = tuple(_own_specs(message.jobs))
     server.event(ev.Submit((peer, message.seq), message.key, specs, known))
     return _LATER
+
+
+def _labels(spec: JobSpec, dependency: Dependency) -> Iterator[str]:
+    """Give the jobs that a dependency may be about."""
+    yield dependency.job
+    if dependency.type == "aftercorr" and spec.array is not None:
+        yield from (f"{dependency.job}_{index}" for index in spec.array.indices())
 
 
 def refusal(why: object) -> QueueError:
@@ -97,9 +108,13 @@ def refusal(why: object) -> QueueError:
     )
 
 
-def _own_launch(spec: Any) -> Any:
-    """Let go of the frame's buffer, of which the launch is a view."""
-    return msgspec.structs.replace(spec, launch=spec.launch.copy())
+def _own_specs(specs: Iterable[JobSpec]) -> Iterator[JobSpec]:
+    """Let go of the frame's buffer, of which each launch is a view; equal neighbours share one."""
+    before = kept = None
+    for spec in specs:
+        if kept is None or spec != before:
+            before, kept = spec, msgspec.structs.replace(spec, launch=spec.launch.copy())
+        yield kept
 
 
 def _query(server: Server, peer: Connection, message: wire.Query) -> list[JobInfo]:
@@ -138,13 +153,27 @@ def _matches(info: JobInfo, message: wire.Query) -> bool:
     )  # fmt: skip
 
 
+def _may_match(job: Job, message: wire.Query) -> bool:
+    """As `_matches`, before it is known how the job looks to people."""
+    return (
+        job.spec.namespace == message.namespace
+        and (not message.states or job.state in message.states)
+        and (not message.name or fnmatch.fnmatchcase(job.spec.name, message.name))
+        and (not message.since or job.submitted >= message.since or job.ended >= message.since
+             or not states.is_final(job.state))
+    )  # fmt: skip
+
+
 def _live(server: Server, message: wire.Query) -> list[JobInfo]:
     queue, now, host = server.queue, server.now, server.host
-    rows = [
-        view.job_info(job, queue, now, host)
+    jobs = [
+        job
         for job in queue.jobs.values()
-        if message.elements or not job.array
+        if (message.elements or not job.array) and _may_match(job, message)
     ]
+    if message.limit:  # to show all of 100,000 takes seconds
+        jobs = heapq.nlargest(message.limit, jobs, key=lambda job: job.id)
+    rows = [view.job_info(job, queue, now, host) for job in jobs]
     for array in queue.arrays.values():
         if not message.elements:
             rows.append(view.array_info(array, queue, now, host))
@@ -153,7 +182,7 @@ def _live(server: Server, message: wire.Query) -> list[JobInfo]:
             continue
         for position in range(array.next, array.count):
             if position not in array.touched:
-                index = array.spec.array.start + position * array.spec.array.step
+                index = array.spec.array.indices()[position]
                 found = view.element_info(array, index, queue, now)
                 rows += [found] if found else []
     return rows
@@ -175,7 +204,7 @@ def _infos(server: Server, label: str, elements: bool) -> list[JobInfo]:
         return [found]
     spec = array.spec.array if array else server.store.spec(int(label)).array
     assert spec is not None
-    indices = range(spec.start, spec.start + spec.count * spec.step, spec.step)
+    indices = spec.indices()
     done = {job.index: closed_info(server, job) for job in server.store.elements(int(label))}
     rows = [done.get(i) or info_of(server, f"{label}_{i}") for i in indices]
     return [row for row in rows if row is not None]
@@ -257,12 +286,17 @@ def _watch(server: Server, peer: Connection, message: wire.Watch) -> None:
             continue
         info = None if server.queue.is_live(label) else info_of(server, label)
         # What ended while the store cannot be written is not final there yet.
-        if info is None or not (info.counts or states.is_final(info.state)):
+        if info is None or not _is_over(info):
             peer.watches[raw] = message.content
             server.watchers.setdefault(raw, set()).add(peer)
             continue
         wanted = message.content and not peer.is_full
         peer.tell(info, server.store.content(raw) if wanted else None)
+
+
+def _is_over(info: JobInfo) -> bool:
+    """Tell whether a job is final, of an array all of it."""
+    return info.ended > 0 if info.counts else states.is_final(info.state)
 
 
 def _unwatch(server: Server, peer: Connection, message: wire.Unwatch) -> None:
@@ -290,6 +324,18 @@ def _act(server: Server, peer: Connection, message: wire.Act) -> Any:
         if not server.queue.is_live(label) and (found := server.store.known(label)) is not None
     }
     server.event(ev.Act((peer, message.seq), message.verb, message.ids, message.number, known))
+    return _LATER
+
+
+def _update(server: Server, peer: Connection, message: wire.Update) -> Any:
+    names = ("name", "walltime_s", "begin", "comment", "extra")
+    fields = {name: value for name in names if (value := getattr(message, name)) is not None}
+    known = {
+        label: found
+        for label in message.ids
+        if not server.queue.is_live(label) and (found := server.store.known(label)) is not None
+    }
+    server.event(ev.Update((peer, message.seq), message.ids, fields, known))
     return _LATER
 
 
@@ -343,5 +389,6 @@ _HANDLERS: dict[type, Callable[[Server, Connection, Any], Any]] = {
     wire.Block: _block,
     wire.Unblock: _unblock,
     wire.Act: _act,
+    wire.Update: _update,
     wire.Control: _control,
 }

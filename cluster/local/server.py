@@ -6,6 +6,7 @@ takes as long as the rest of the server's own start and so costs no time.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from collections.abc import Callable, Mapping
@@ -44,6 +45,9 @@ def main(
     starting_node = begin_node(state_dir, settings, private=private, tether_fd=tether_fd)
     from cluster.local.serving import Server
 
+    # With 100,000 jobs each search for cycles walks a million objects, and there are hardly
+    # any cycles: 3 us less for each job of a list, and no decision that takes 0.3 ms.
+    gc.set_threshold(20_000, 20, 50)
     server = Server(
         state_dir,
         election,

@@ -25,11 +25,10 @@ from typing import Any
 
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import capacity as machine
+from cluster.local import crash, requests, resources, wire
 from cluster.local import events as ev
-from cluster.local import requests, resources, wire
 from cluster.local.beliefs import Expectations
 from cluster.local.connections import Connection, answer, failure
-from cluster.local.crash import point
 from cluster.local.election import Election
 from cluster.local.events import Array, Changes, Job
 from cluster.local.housekeeping import forget_old
@@ -38,7 +37,7 @@ from cluster.local.lifecycle import Starting
 from cluster.local.loans import LOOK_S as LOANS_S
 from cluster.local.loans import Loans
 from cluster.local.node_link import NodeLink
-from cluster.local.performing import joined, perform, without_writing
+from cluster.local.performing import is_order, joined, perform, without_writing
 from cluster.local.places import host, listen, peer
 from cluster.local.queue_state import QueueState
 from cluster.local.recent import Recent
@@ -49,6 +48,7 @@ __all__ = ["Server"]
 IDLE_S = 600.0  # without an unfinished job and without a client
 RETRY_S = 1.0  # between attempts to write a turn that the disk refused
 HOUSEKEEPING_S = 600.0
+MORE_S = 0.5  # a queue of 100 jobs a second has more to forget than one round may take
 LOOK_S = 2.0  # between looks whether the lock and the socket are still where others look
 OFTEN_S = 0.1  # a busy server looks no more often: it costs 20 us, a turn 100
 DEAF_S = 0.5  # without descriptors nobody is let in for so long, or the loop would spin
@@ -83,7 +83,8 @@ class Server:
         self._loans = Loans()
         self._deaf_until = self._next_look = 0.0
         self._last_use = time.monotonic()
-        self._next_chore = self._last_use + HOUSEKEEPING_S
+        self._chores_s = float(self.given.get("housekeeping_s", HOUSEKEEPING_S))
+        self._next_chore = self._last_use + self._chores_s
 
     # ------------------------------------------------------------------ coming and going
 
@@ -96,19 +97,27 @@ class Server:
             durable=not self.private and bool(self.given.get("fsync", True)),
         )
         meta = self.store.meta()
-        # by the clock: a node obeys us also when the store was moved away and is new
-        self.epoch = max(int(meta.get("epoch", 0)) + 1, int(self.born))
         boot_id = host().boot_id
-        self.rebooted = bool(meta.get("boot_id", boot_id) != boot_id)  # noted once it attached
+        self.boot_before = str(meta.get("boot_id", boot_id))
+        self.rebooted = self.boot_before != boot_id  # noted once it attached
+        # By a clock, so that a node obeys us also when the store is new, or was full when
+        # the last epoch should have been written; by one that nobody sets back.
+        before = 0 if self.rebooted else int(meta.get("epoch", 0))
+        self.epoch = max(before + 1, int(time.monotonic() * 1000))
         self.settings = self.given
         self.launches = Launches(self.store)
         self.recent = Recent()
         self.queue = self._load(meta)
         self._commit(Changes(meta={"epoch": self.epoch}))
+        if crash.armed:
+            crash.point("server.before_listen")
         self.node.greet()
         self._listen()
         if self.tether_fd is not None:
             self.selector.register(self.tether_fd, selectors.EVENT_READ, "tether")
+        self._catch_signals()
+
+    def _catch_signals(self) -> None:
         signal.signal(signal.SIGTERM, lambda *_: self.leave(drain=False, now=False))
         read, write = socket.socketpair()
         for end in (read, write):
@@ -146,6 +155,7 @@ class Server:
             next_id=int(meta.get("next_id", 1)),
             paused=bool(meta.get("paused", False)),
             expectations=expectations,
+            overtake=float(self.settings.get("overtake", 0.0)),
         )
         jobs, arrays = self.store.unfinished()
         records: list[Job | Array] = [*jobs, *arrays]
@@ -180,6 +190,8 @@ class Server:
 
     def close(self) -> None:
         """Let go of everything; nothing is asked any more."""
+        if crash.armed:
+            crash.point("server.before_close")
         with suppress(ValueError):
             signal.set_wakeup_fd(-1)
         for each in list(self.peers):
@@ -204,17 +216,23 @@ class Server:
     def run(self) -> None:
         """Turn until it is time to go."""
         while not self.is_gone:
-            ready = self.selector.select(self._timeout())
-            self.now = time.time()
-            for key, mask in ready:
-                self._on_ready(key, mask)
-            self.node.look_after_survivors()
-            self._turn()
-            if not self._is_in_place():
-                _log("the lock was removed: leaving, another server may be elected")
+            if not self.step():
                 return
-            self._chores()
         self._turn()
+
+    def step(self) -> bool:
+        """Wait for something, then take one turn; False: the office is lost."""
+        ready = self.selector.select(self._timeout())
+        self.now = time.time()
+        for key, mask in ready:
+            self._on_ready(key, mask)
+        self.node.look_after_survivors()
+        self._turn()
+        if not self._is_in_place():
+            _log("the lock was removed: leaving, another server may be elected")
+            return False
+        self._chores()
+        return True
 
     def _is_in_place(self) -> bool:
         """Tell whether we still hold the office; listen again if the socket was removed."""
@@ -334,27 +352,37 @@ class Server:
         if self._unwritten:
             changes, effects = joined(self._unwritten, changes, effects)
             self._unwritten = None
-        if changes:
-            point("server.before_commit")
         if changes and not self._commit(changes):
             self._unwritten = changes, without_writing(self, changes, effects)
         else:
-            if changes:
-                point("server.after_commit")
             self._keep(changes)
             for effect in effects:
                 perform(self, effect, changes)
+        if crash.armed and changes:
+            crash.point("server.before_answers")
         for connection in list(self.peers):
             connection.flush()
+            if crash.armed and changes:
+                crash.point("server.after_an_answer")
             if connection.closed:
                 self._bye(connection)
+        if crash.armed and changes:
+            crash.point("server.before_orders")
         self.node.flush()
-        if changes:
-            point("server.after_effects")
+        if crash.armed and changes:
+            crash.point("server.after_effects")
         if self.is_leaving and not self.queue.running and not self._unwritten:
             self.is_gone = True
 
+    def forget_orders(self) -> None:
+        """Let go of orders that wait for the writing: the node they were for is another now."""
+        if self._unwritten:
+            changes, effects = self._unwritten
+            self._unwritten = changes, [each for each in effects if not is_order(each)]
+
     def _commit(self, changes: Changes) -> bool:
+        if crash.armed:
+            crash.point("server.before_commit")
         try:
             self.store.commit(changes, self.now)
         except sqlite3.Error as error:
@@ -362,6 +390,8 @@ class Server:
                 _log(f"the store cannot be written: {error}; it is tried again")
             self.trouble = str(error)
             return False
+        if crash.armed:
+            crash.point("server.after_commit")
         self.trouble = ""
         return True
 
@@ -448,9 +478,11 @@ class Server:
             self._deaf_until = 0.0
             self.selector.register(self.listener, selectors.EVENT_READ, None)
         if now >= self._next_chore:
-            self._next_chore = now + HOUSEKEEPING_S
+            self._next_chore = now + self._chores_s
             try:
-                forget_old(self.store, self.state_dir, self.settings, self.now)
+                known = None if self.peers else self.queue.expectations.keys()
+                if forget_old(self.store, self.state_dir, self.settings, self.now, known):
+                    self._next_chore = now + MORE_S
             except sqlite3.Error as error:
                 _log(f"old records stay for now: {error}")
 

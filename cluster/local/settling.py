@@ -43,6 +43,11 @@ def _tell(
         else:
             answer = verdict(kind, what)
         if answer == MET:
+            if waiter.spec.either:
+                waiter.unmet.clear()
+            waiter.unmet.discard((target, kind))
+            queue.write(waiter)
+        elif answer != WAIT and waiter.spec.either and len(waiter.unmet) > 1:
             waiter.unmet.discard((target, kind))
             queue.write(waiter)
         elif answer != WAIT:

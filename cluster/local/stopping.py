@@ -38,7 +38,8 @@ def stop(state_dir: str, *, now: bool, timeout_s: float) -> bool:
             return _gone(watches, timeout_s)
         if asked:
             _gone(watches, timeout_s / 4)
-        for daemon in ("server", "node"):  # a server would start another node
+        # An emulation would start another server, and a server another node.
+        for daemon in ("emulation", "server", "node"):
             _end([_Watch(pid, stack) for pid in _marked(_is_daemon(state_dir, daemon))])
         return _end_jobs(state_dir, stack)
 

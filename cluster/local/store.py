@@ -14,7 +14,8 @@ the file (`locking_mode=EXCLUSIVE`): everyone asks the server.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ import msgspec
 
 from cluster import states
 from cluster.errors import QueueError
+from cluster.local import crash
 from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Changes, Job, Known
 from cluster.local.queue_state import array_state
@@ -59,10 +61,11 @@ _NO_LAUNCH = msgspec.Raw(b"\x80")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-class _Payload(msgspec.Struct):
-    """The one field of a `Launch` that the store must know: a file that is the queue's own."""
+class _Launch(msgspec.Struct):
+    """What the store must know of a `Launch`: a file that is the queue's own, an environment."""
 
     payload_file: bytes = b""
+    env: str = ""
 
 
 def _row_type(kind: type[msgspec.Struct]) -> Any:
@@ -86,7 +89,7 @@ _array_names = [f.name for f in msgspec.structs.fields(_ArrayRow)]
 _job_row, _array_row = attrgetter(*_job_names), attrgetter(*_array_names)
 _decode_job = msgspec.msgpack.Decoder(_JobRow).decode
 _decode_array = msgspec.msgpack.Decoder(_ArrayRow).decode
-_decode_payload = msgspec.msgpack.Decoder(_Payload).decode
+_decode_launch = msgspec.msgpack.Decoder(_Launch).decode
 _decode_spec = msgspec.msgpack.Decoder(JobSpec).decode
 
 
@@ -99,16 +102,24 @@ class Store:
             queues, which do not outlive their process anyway.
 
     Raises:
-        QueueError: it was written by a newer version, or is no store of ours.
+        QueueError: it was written by a newer version, is no store of ours, or
+            the disk is full or not ours to write.
     """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
+        self._db: sqlite3.Connection
         try:
+            self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             self._open(durable)
+        except sqlite3.OperationalError as error:  # the system's fault, not the file's
+            self._close_quietly()
+            raise QueueError(
+                f"the queue's store {path} cannot be opened: {error}. Nothing in it is lost;"
+                " make room, or see that the directory can be written to, then try again."
+            ) from error
         except sqlite3.DatabaseError as error:
-            self._db.close()
+            self._close_quietly()
             raise QueueError(
                 f"the queue's store {path} cannot be opened: {error}. It is left as it is;"
                 " move it away to begin with an empty queue."
@@ -131,6 +142,10 @@ class Store:
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT"
             )
 
+    def _close_quietly(self) -> None:
+        with suppress(AttributeError, sqlite3.Error):
+            self._db.close()
+
     def close(self) -> None:
         """Close the file; the WAL is folded in."""
         self._db.close()
@@ -147,6 +162,8 @@ class Store:
         run("BEGIN IMMEDIATE")
         try:
             self._write(changes, now)
+            if crash.armed:
+                crash.point("server.in_commit")
             run("COMMIT")
         except BaseException:
             if self._db.in_transaction:
@@ -158,14 +175,12 @@ class Store:
         if changes.requests:
             many(
                 "INSERT INTO request VALUES (?,?,?)",
-                [
-                    (
-                        id,
-                        _encode(msgspec.structs.replace(spec, launch=_NO_LAUNCH)),
-                        bytes(spec.launch),
-                    )
-                    for id, spec in changes.requests.items()
-                ],
+                list(_request_values(changes.requests)),
+            )
+        if changes.updates:
+            many(
+                "UPDATE request SET spec=? WHERE id=?",
+                [(_told(spec), id) for id, spec in changes.updates.items()],
             )
         rows = [_job_values(job) for job in changes.jobs.values()]
         rows += [_array_values(array) for array in changes.arrays.values()]
@@ -193,6 +208,8 @@ class Store:
     def keep_env(self, hash: str, env: Env) -> None:
         """Keep an environment; it is in the same transaction as nothing else."""
         self._db.execute("INSERT OR IGNORE INTO env VALUES (?,?)", (hash, _encode(env)))
+        if crash.armed:
+            crash.point("server.after_env")
 
     # ------------------------------------------------------------------ reading
 
@@ -224,15 +241,18 @@ class Store:
 
     def unfinished(self) -> tuple[list[Job], list[Array]]:
         """Give every record that is not final, as it was written."""
-        rows = self._db.execute("SELECT kind, array, data, id FROM job WHERE open ORDER BY id")
+        rows = self._db.execute(
+            "SELECT kind, data, spec FROM job LEFT JOIN request"
+            " ON request.id = CASE WHEN array THEN array ELSE job.id END"
+            " WHERE open ORDER BY job.id"
+        )
         jobs: list[Job] = []
         arrays: list[Array] = []
-        specs: dict[int, JobSpec] = {}
-        for kind, array, data, id in rows.fetchall():
-            request = array or id
-            if request not in specs:
-                specs = {request: self.spec(request)}  # elements come in a row: keep one
-            record = self._record(kind, data, specs[request])
+        before, spec = b"", JobSpec(name="?")
+        for kind, data, told in rows:
+            if told != before:  # neighbours are often alike, elements always: they share one
+                before, spec = told, JobSpec(name="?") if told is None else _decode_spec(told)
+            record = self._record(kind, data, spec)
             if isinstance(record, Array):
                 arrays.append(record)
             else:
@@ -319,35 +339,72 @@ class Store:
 
     # ------------------------------------------------------------------ housekeeping
 
-    def forget(self, *, contents_before: float, records_before: float, limit: int) -> list[bytes]:
+    def forget(
+        self, *, contents_before: float, records_before: float, limit: int
+    ) -> tuple[list[bytes], bool]:
         """Drop what is older than its retention, at most `limit` rows a call.
 
-        Final states are kept for ever.  Returns the queue's own files of dropped
-        contents, for the caller to remove.
+        Final states are kept for ever.
+
+        Returns:
+            The queue's own files of dropped contents, for the caller to remove,
+            and whether there is more to drop.
+
+        Raises:
+            sqlite3.Error: nothing was dropped.
         """
-        run = self._db.execute
-        run("BEGIN IMMEDIATE")
-        old = run(
-            "SELECT c.id, result_file, stdout_file, stderr_file FROM content c JOIN job j"
-            " ON j.id=c.id WHERE j.ended>0 AND j.ended<? AND NOT j.open LIMIT ?",
-            (contents_before, limit),
-        ).fetchall()
-        self._db.executemany("DELETE FROM content WHERE id=?", [(row[0],) for row in old])
-        gone = run(
-            "SELECT id, kind, state, data FROM job WHERE ended>0 AND ended<? AND NOT open LIMIT ?",
-            (records_before, limit),
-        ).fetchall()
-        self._db.executemany(
-            "INSERT OR REPLACE INTO final VALUES (?,?,?)",
-            [(id, state, _exitcode(kind, data)) for id, kind, state, data in gone],
-        )
-        for table in ("job", "request", "content"):
-            self._db.executemany(f"DELETE FROM {table} WHERE id=?", [(r[0],) for r in gone])
-        run("DELETE FROM submission WHERE time<?", (contents_before,))
-        run("COMMIT")
+        with self._transaction() as run:
+            old = run(
+                "SELECT c.id, result_file, stdout_file, stderr_file FROM content c JOIN job j"
+                " ON j.id=c.id WHERE j.ended>0 AND j.ended<? AND NOT j.open LIMIT ?",
+                (contents_before, limit),
+            ).fetchall()
+            self._db.executemany("DELETE FROM content WHERE id=?", [(row[0],) for row in old])
+            gone = run(
+                "SELECT id, kind, state, data FROM job"
+                " WHERE ended>0 AND ended<? AND NOT open LIMIT ?",
+                (records_before, limit),
+            ).fetchall()
+            self._db.executemany(
+                "INSERT OR REPLACE INTO final VALUES (?,?,?)",
+                [(id, state, _exitcode(kind, data)) for id, kind, state, data in gone],
+            )
+            for table in ("job", "request", "content"):
+                self._db.executemany(f"DELETE FROM {table} WHERE id=?", [(r[0],) for r in gone])
+            run("DELETE FROM submission WHERE time<?", (contents_before,))
         if gone or old:
             run("PRAGMA incremental_vacuum(1000)")
-        return [file for row in old for file in row[1:] if file]
+        files = [file for row in old for file in row[1:] if file]
+        return files, limit in (len(old), len(gone))
+
+    def forget_unused(self, *, run_times: Container[str]) -> None:
+        """Drop environments that no record names, and all run times but these.
+
+        Nobody may be connected: a client believes that what it sent is kept.
+
+        Raises:
+            sqlite3.Error: nothing was dropped.
+        """
+        with self._transaction() as run:
+            used = {_decode_launch(launch).env for (launch,) in run("SELECT launch FROM request")}
+            envs = [row for row in run("SELECT hash FROM env").fetchall() if row[0] not in used]
+            self._db.executemany("DELETE FROM env WHERE hash=?", envs)
+            keys = run("SELECT key FROM runtime").fetchall()
+            keys = [row for row in keys if row[0] not in run_times]
+            self._db.executemany("DELETE FROM runtime WHERE key=?", keys)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Callable[..., sqlite3.Cursor]]:
+        """All of it or nothing, and none left open: the next one could not begin."""
+        run = self._db.execute
+        run("BEGIN IMMEDIATE")
+        try:
+            yield run
+            run("COMMIT")
+        except BaseException:
+            if self._db.in_transaction:
+                run("ROLLBACK")
+            raise
 
     def payload_files(self, *, ended_after: float) -> set[bytes]:
         """Give the files of large arguments of jobs that are open or ended since."""
@@ -357,7 +414,14 @@ class Store:
             "  SELECT array FROM job WHERE open AND array>0)",
             (ended_after,),
         )
-        return {_decode_payload(launch).payload_file for (launch,) in rows}
+        return {_decode_launch(launch).payload_file for (launch,) in rows}
+
+    def needs_output(self, id: int, file: bytes) -> bool:
+        """Tell whether a file that a job wrote is its last attempt's, or may become that."""
+        if self._one("SELECT open FROM job WHERE id=? AND open", id) is not None:
+            return True
+        content = self.content(id)
+        return file in (content.result.file, content.stdout.file, content.stderr.file)
 
     def size(self) -> int:
         """Give the size of the store in bytes, its WAL included."""
@@ -372,6 +436,19 @@ def _exitcode(kind: int, data: bytes) -> int | None:
 def _number(label: str) -> int:
     parsed = parse_label(label)
     return -1 if parsed is None or parsed[1] is not None else parsed[0]
+
+
+def _request_values(requests: dict[int, JobSpec]) -> Iterator[tuple[int, bytes, bytes]]:
+    before, told, launch = None, b"", b""
+    for id, spec in requests.items():
+        if spec is not before:  # many alike are one object
+            told = _told(spec)
+            before, launch = spec, bytes(spec.launch)
+        yield id, told, launch
+
+
+def _told(spec: JobSpec) -> bytes:
+    return _encode(msgspec.structs.replace(spec, launch=_NO_LAUNCH))
 
 
 def _job_values(job: Job) -> tuple[Any, ...]:

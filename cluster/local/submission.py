@@ -5,6 +5,7 @@ Pure.  See `queue_state` for the state it changes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +25,7 @@ __all__ = ["submit", "withdraw"]
 
 
 def submit(queue: QueueState, event: ev.Submit, now: float) -> None:
-    needs = [_check(queue, spec) for spec in event.specs]
+    needs = _check_all(queue, event.specs)
     ids: list[int] = []
     next_id = queue.next_id
     for spec in event.specs:
@@ -36,7 +37,7 @@ def submit(queue: QueueState, event: ev.Submit, now: float) -> None:
     queue.changes.meta["next_id"] = next_id
     for id, spec, need, wait in zip(ids, specs, needs, waits, strict=True):
         queue.changes.requests[id] = spec
-        _add(queue, id, spec, need, wait, now)
+        _add(queue, id, spec, need, wait, event, now)
     labels = [str(id) for id in ids]
     queue.changes.keys[event.key] = labels
     queue._effects.append(ev.Reply(event.to, labels))
@@ -78,6 +79,15 @@ def withdraw(queue: QueueState, changes: Changes, now: float) -> set[int]:
     return gone
 
 
+def _check_all(queue: QueueState, specs: Sequence[JobSpec]) -> list[resources.Vector]:
+    needs: list[resources.Vector] = []
+    before = None
+    for spec in specs:
+        needs.append(needs[-1] if spec is before else _check(queue, spec))
+        before = spec
+    return needs
+
+
 def _check(queue: QueueState, spec: JobSpec) -> resources.Vector:
     need = resources.need(
         queue.names,
@@ -104,7 +114,12 @@ def _resolve(
     """Give (what to wait for, what can never hold) of one job."""
     unmet: set[tuple[int, str]] = set()
     never: list[tuple[str, str]] = []
+    met = False
     for dependency in spec.dependencies:
+        if dependency.type == "aftercorr":
+            if _corresponds(queue, spec, dependency):
+                continue
+            dependency = Dependency(dependency.job, "afterok")
         if dependency.job.startswith("@"):
             unmet.add((_earlier(queue, dependency, at, ids, spec), dependency.type))
             continue
@@ -119,12 +134,44 @@ def _resolve(
             unmet.add((raw, dependency.type))
         elif answer != MET:
             never.append((dependency.job, why))
-    return unmet, never
+        met = met or answer == MET
+    if spec.either and met:
+        return set(), []
+    return unmet, [] if spec.either and unmet else never
+
+
+def _corresponds(queue: QueueState, spec: JobSpec, dependency: Dependency) -> bool:
+    """Tell whether each element waits for one element of another array."""
+    there = queue.known_here(dependency.job)
+    return spec.array is not None and isinstance(there, Array)
+
+
+def _add_corresponding(queue: QueueState, array: Array, event: ev.Submit, now: float) -> None:
+    """Make jobs of their own of elements that each wait for their like in another array."""
+    assert array.spec.array is not None
+    for dependency in array.spec.dependencies:
+        if dependency.type != "aftercorr" or not _corresponds(queue, array.spec, dependency):
+            continue
+        for position, index in enumerate(array.spec.array.indices()):
+            label = f"{dependency.job}_{index}"
+            here = queue.known_here(label) or event.known.get(label)
+            if here is None:
+                continue
+            answer, raw, why = _look(queue, here, Dependency(label))
+            if answer == MET:
+                continue
+            job = queue.jobs.get(array.id + 1 + position) or queue.touch(array, position)
+            if answer == WAIT:
+                job.unmet.add((raw, "afterok"))
+                queue.waiters.setdefault(raw, []).append(job.id)
+            else:
+                settling.cannot(queue, job, why, now)
+            queue.write(job)
 
 
 def _named(spec: JobSpec, ids: list[int]) -> JobSpec:
     """Give the jobs of the same submission that it depends on ("@0") their ids."""
-    if not any(each.job.startswith("@") for each in spec.dependencies):
+    if not spec.dependencies or not any(each.job[0] == "@" for each in spec.dependencies):
         return spec
     named = tuple(
         Dependency(str(ids[int(each.job[1:])]), each.type) if each.job[0] == "@" else each
@@ -169,6 +216,7 @@ def _add(
     spec: JobSpec,
     need: resources.Vector,
     wait: tuple[set[tuple[int, str]], list[tuple[str, str]]],
+    event: ev.Submit,
     now: float,
 ) -> None:
     unmet, never = wait
@@ -191,4 +239,6 @@ def _add(
         queue.waiters.setdefault(target, []).append(id)
     for _, why in never:
         settling.cannot(queue, entry, why, now)
+    if isinstance(entry, Array):
+        _add_corresponding(queue, entry, event, now)
     queue.admit(entry, now)

@@ -6,8 +6,10 @@ short sentence.  A verb that does not apply changes nothing and says so.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from cluster import states
 from cluster.local import events as ev
@@ -17,7 +19,7 @@ from cluster.local.events import Array, Job
 if TYPE_CHECKING:
     from cluster.local.queue_state import QueueState
 
-__all__ = ["VERBS", "act", "cancel_entry"]
+__all__ = ["VERBS", "act", "answer_holds", "assigned", "cancel_entry", "update"]
 
 _SIGSTOP, _SIGCONT = 19, 18
 
@@ -53,6 +55,7 @@ def _cancel_array(queue: QueueState, array: Array, why: str, now: float) -> str:
     untouched = queue.untouched(array)
     array.reason = why
     if untouched:
+        _settle_untouched(queue, array)
         array.rest = states.advance(array.rest, "cancel")
         array.counts[states.CANCELLED] = array.counts.get(states.CANCELLED, 0) + untouched
         array.next, array.touched = array.count, set()
@@ -66,6 +69,19 @@ def _cancel_array(queue: QueueState, array: Array, why: str, now: float) -> str:
     if array.id in queue.arrays:
         queue.close_array(array, now)
     return "cancelled"
+
+
+def _settle_untouched(queue: QueueState, array: Array) -> None:
+    """Tell those that wait for an element which has no record of its own and gets none."""
+    ids: Iterable[int] = range(array.id + 1, array.id + 1 + array.count)
+    ids = ids if array.count < len(queue.waiters) else list(queue.waiters)
+    spec = array.spec.array
+    for raw in ids:
+        position = raw - array.id - 1
+        is_untouched = array.next <= position < array.count and position not in array.touched
+        if spec is not None and is_untouched and raw in queue.waiters:
+            label = f"{array.id}_{spec.start + position * spec.step}"
+            queue.settled.append((raw, states.CANCELLED, f"{label} was cancelled"))
 
 
 def _cancel(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
@@ -88,6 +104,31 @@ def _each(
 
 def _hold(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
     return _turn(queue, entry, "hold", "held", now)
+
+
+def assigned(queue: QueueState, labels: Iterable[str]) -> dict[str, set[int]]:
+    """Find those that the node has in advance: it may be starting them just now."""
+    found = {}
+    for label in labels:
+        entry = queue.find(label)
+        jobs = queue.live_elements(entry) if isinstance(entry, Array) else [entry]
+        if ids := {job.id for job in jobs if isinstance(job, Job) and job.assigned}:
+            found[label] = ids
+    return found
+
+
+def answer_holds(queue: QueueState) -> None:
+    """Answer the holds of jobs that the node has given back, or has started after all."""
+    waiting, queue.doubtful = queue.doubtful, []
+    for to, said, doubtful in waiting:
+        if any(ids & queue.assigned.keys() for ids in doubtful.values()):
+            queue.doubtful.append((to, said, doubtful))
+            continue
+        for label, ids in doubtful.items():
+            jobs = [queue.jobs.get(id) for id in ids]
+            if all(job is None or job.allocation is not None for job in jobs):
+                said[label] = "has just started: too late to hold it"
+        queue.do(ev.Reply(to, said))
 
 
 def _release(queue: QueueState, entry: Job | Array, number: int, now: float) -> str:
@@ -128,14 +169,20 @@ def _priority(queue: QueueState, entry: Job | Array, number: int, now: float) ->
 def _requeue(queue: QueueState, job: Job, number: int, now: float) -> str:
     if job.allocation is None or job.ending:
         return f"is {job.state}: only a running job can be queued again"
-    queue.do(ev.EndProcesses(job.id, job.attempt, "requeue"))
+    order = ev.EndProcesses(job.id, job.attempt, "requeue")
+    queue.orders.keep(order)
+    queue.do(order)
     return "being ended and queued again"
 
 
 def _signal(queue: QueueState, job: Job, number: int, now: float) -> str:
     if job.allocation is None:
         return f"is {job.state}: only a running job can be signalled"
-    queue.do(ev.SendSignal(job.id, job.attempt, number))
+    order = ev.SendSignal(job.id, job.attempt, number)
+    if not queue.attached:
+        queue.orders.keep_signal(order)
+        return f"signal {number} is sent as soon as the node is back"
+    queue.do(order)
     return f"sent signal {number}"
 
 
@@ -151,9 +198,33 @@ def _stop_or_go(queue: QueueState, job: Job, event: str, signal: int, done: str)
     if (job.state, event) not in states.TRANSITIONS:
         return f"is {job.state}: nothing to {event}"
     job.state = states.advance(job.state, event)
+    job.was_stopped = True
     queue.write(job)
     queue.do(ev.SendSignal(job.id, job.attempt, signal))
     return done
+
+
+def update(queue: QueueState, event: ev.Update, label: str, now: float) -> str:
+    """Change what the job or array that `label` names asked for."""
+    entry = queue.find(label)
+    if entry is None:
+        known = event.known.get(label)
+        return f"already {known.state}" if known else "no such job"
+    if isinstance(entry, tuple) or (isinstance(entry, Job) and entry.array):
+        return "is an element: change its array"
+    state = entry.rest if isinstance(entry, Array) else entry.state
+    if set(event.fields) - {"extra", "comment"} and state not in (states.PENDING, states.HELD):
+        return f"is {state}: only a job that waits can be changed"
+    spec = msgspec.structs.replace(entry.spec, **event.fields)
+    entries = [entry, *(queue.live_elements(entry) if isinstance(entry, Array) else ())]
+    for each in entries:
+        each.spec = spec
+        if isinstance(each, Job) and each.assigned:
+            prefill.recall(queue)
+        queue.write(each)
+        queue.admit(each, now)
+    queue.changes.updates[entry.id] = spec
+    return "changed"
 
 
 VERBS: dict[str, Callable[[QueueState, Job | Array, int, float], str]] = {

@@ -79,6 +79,7 @@ def _of_spec(spec: JobSpec) -> dict[str, object]:
         "dependencies": tuple(f"{d.type}:{d.job}" for d in spec.dependencies),
         "comment": spec.comment,
         "namespace": spec.namespace,
+        "extra": spec.extra,
     }
 
 
@@ -162,7 +163,7 @@ def _name_of(raw: int, queue: QueueState) -> str:
     for array in queue.arrays.values():
         position = raw - array.id - 1
         if array.spec.array is not None and 0 <= position < array.count:
-            return f"{array.id}_{array.spec.array.start + position * array.spec.array.step}"
+            return f"{array.id}_{array.spec.array.indices()[position]}"
     return str(raw)
 
 

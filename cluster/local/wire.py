@@ -58,6 +58,7 @@ class Submit(_Message, frozen=True, tag="submit"):
 
     `key` is made by the client; the same key again returns the same ids.
     `envs` holds the environments (by hash) not yet sent on this connection.
+    `fresh`: it was never sent before, so nobody need look whether it was done.
     Answer: list of ids (str), one per spec.
     """
 
@@ -65,6 +66,7 @@ class Submit(_Message, frozen=True, tag="submit"):
     key: bytes
     jobs: tuple[JobSpec, ...]
     envs: dict[str, Env] = {}
+    fresh: bool = False
 
 
 class Query(_Message, frozen=True, tag="query"):
@@ -143,6 +145,22 @@ class Act(_Message, frozen=True, tag="act"):
     verb: str
     ids: tuple[str, ...]
     number: int = 0
+
+
+class Update(_Message, frozen=True, tag="update"):
+    """Change what jobs that wait asked for.  Answer: as for `Act`.
+
+    What is None stays.  An element of an array cannot be changed by itself.
+    `extra` may be changed while the job runs, too.
+    """
+
+    seq: int
+    ids: tuple[str, ...]
+    name: str | None = None
+    walltime_s: float | None = None
+    begin: float | None = None
+    comment: str | None = None
+    extra: bytes | None = None
 
 
 class Control(_Message, frozen=True, tag="control"):
@@ -227,6 +245,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     counts: dict[str, int] = {}
     comment: str = ""
     namespace: str = ""
+    extra: bytes = b""
     stdout: bytes = b""
     stderr: bytes = b""
 
@@ -392,7 +411,18 @@ class Exited(_Message, frozen=True, tag="exited"):
 
 
 Request = (
-    Hello | Submit | Query | Fetch | Describe | Watch | Unwatch | Block | Unblock | Act | Control
+    Hello
+    | Submit
+    | Query
+    | Fetch
+    | Describe
+    | Watch
+    | Unwatch
+    | Block
+    | Unblock
+    | Act
+    | Update
+    | Control
 )
 Reply = Welcome | Answer | Failure | Ended
 Order = Attach | Keep | Start | End | Signal | Ack | Warm | Leave

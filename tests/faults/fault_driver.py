@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -273,3 +274,30 @@ class Queue:
     def free_cores(self) -> int:
         """Cores that no job holds, as the server sees it."""
         return int(self.status_started()["free"]["cores"])
+
+
+IS_ROOT = os.getuid() == 0
+NEEDS_ROOT = "needs root for namespaces of its own"
+
+
+def inside(*unshare: str, code: str, words: Iterable[str] = (), before: str = "") -> list[str]:
+    """Run Python code in namespaces of its own; the lines it prints.
+
+    Args:
+        unshare: flags of that program.
+        code: finds this module and its names imported, and `words` as `sys.argv[1:]`.
+        before: shell commands for root in the namespace.
+    """
+    here = str(Path(__file__).parent)
+    head = f"import sys; sys.path.insert(0, {here!r})\nfrom fault_driver import *\n"
+    script = f'set -e\n{before}\nexec "$@"'
+    python = (sys.executable, "-c", head + code, *words)
+    argv = ["unshare", *unshare, "sh", "-c", script, "sh", *python]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
+
+
+def resident_mib(pid: int) -> float:
+    """How much memory a process has."""
+    return float(psutil.Process(pid).memory_info().rss / (1 << 20))

@@ -161,7 +161,29 @@ def test_an_empty_journal_is_removed_at_the_end(tmp_path: Path) -> None:
 
     book.close()
 
-    assert os.listdir(tmp_path) == []
+    assert os.listdir(tmp_path) == ["journal.closed"]
+
+
+def test_only_a_node_that_went_by_itself_leaves_word_of_it(tmp_path: Path) -> None:
+    book = Journal(str(tmp_path), NODE)
+    before = journal.was_closed(str(tmp_path), NODE.boot_id)
+
+    book.close()
+
+    assert not before
+    assert journal.was_closed(str(tmp_path), NODE.boot_id)
+    assert not journal.was_closed(str(tmp_path), "another boot")
+
+
+@pytest.mark.parametrize(("boot_id", "stands"), [(NODE.boot_id, False), ("the next boot", True)])
+def test_the_word_of_a_node_stands_until_another_one_of_that_boot_comes(
+    boot_id: str, stands: bool, tmp_path: Path
+) -> None:
+    Journal(str(tmp_path), NODE).close()
+
+    Journal(str(tmp_path), Node(boot_id, 11, 30))
+
+    assert journal.was_closed(str(tmp_path), NODE.boot_id) is stands
 
 
 def test_a_full_disk_leaves_no_half_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -760,7 +760,12 @@ def test_leave_waits_for_jobs_and_acks_and_then_cleans_up(
     server.ack(1)
 
     assert node.wait() == 0
-    assert sorted(os.listdir(node.state_dir)) == ["node.log", "outputs", "slots"]
+    assert sorted(os.listdir(node.state_dir)) == [
+        "journal.closed",
+        "node.log",
+        "outputs",
+        "slots",
+    ]
 
 
 def test_leave_now_ends_all_jobs_first(node: NodeProcess) -> None:

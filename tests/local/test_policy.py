@@ -6,13 +6,23 @@ import math
 
 import pytest
 
-from cluster.local.policy import Decision, Entry, Expectations, Running, Waiting, believed_end
+from cluster.local.policy import (
+    Decision,
+    Entry,
+    Expectations,
+    Running,
+    Waiting,
+    believed_end,
+    place,
+)
 from cluster.local.policy import decide as decide_plainly
 
 NOW = 1000.0
 
 
-def job(id, cores=1, expect=10.0, *, memory=0, trusted=False, priority=0, count=1, seq=None):
+def job(
+    id, cores=1, expect=10.0, *, memory=0, trusted=False, priority=0, count=1, seq=None, place=0.0
+):
     return Entry(
         id,
         (cores, memory),
@@ -21,12 +31,13 @@ def job(id, cores=1, expect=10.0, *, memory=0, trusted=False, priority=0, count=
         priority=priority,
         seq=id if seq is None else seq,
         count=count,
+        place=place,
     )
 
 
 def decide(queue, running=(), *, capacity=(4, 100), depth=1000):
     """Ask the naive rules and the object the server uses; they must agree."""
-    queue = sorted(queue, key=lambda entry: (-entry.priority, entry.seq))
+    queue = sorted(queue, key=lambda entry: (-entry.priority, entry.place, entry.seq))
     plain = decide_plainly(NOW, capacity, running, queue, depth=depth)
     waiting, ends, free = _state(queue, running, capacity, depth)
 
@@ -61,6 +72,35 @@ def test_a_higher_priority_starts_before_an_older_job():
 
 def test_equal_priorities_start_in_the_order_of_submission_not_of_ids():
     assert decide([job(1, 4, seq=9), job(2, 4, seq=3)]).start == (2,)
+
+
+def test_a_smaller_place_starts_before_an_older_job_but_not_before_a_higher_priority():
+    queue = [job(1, 4, place=9.0), job(2, 4, place=8.0), job(3, 4, place=99.0, priority=1)]
+
+    assert decide(queue).start == (3,)
+    assert decide(queue[:2]).start == (2,)
+
+
+def test_a_short_job_is_placed_before_a_long_one_that_came_shortly_before():
+    assert place(1100.0, 1.0, 4.0) < place(1000.0, 64.0, 4.0)
+
+
+def test_a_long_job_is_passed_by_none_that_comes_later_than_its_length_times_the_factor():
+    assert place(1000.0 + 4 * 64, 0.0, 4.0) >= place(1000.0, 64.0, 4.0)
+
+
+def test_run_times_that_waver_within_a_factor_of_two_do_not_change_the_order():
+    assert place(1000.0, 127.0, 4.0) == place(1000.0, 64.0, 4.0)
+    assert place(1000.0, 128.0, 4.0) > place(1000.0, 127.0, 4.0)
+
+
+@pytest.mark.parametrize("expect", [0.0, 0.01, 0.99, math.inf])
+def test_jobs_of_no_length_and_of_no_known_length_are_placed_when_they_came(expect):
+    assert place(1000.0, expect, 4.0) == 1000.0
+
+
+def test_without_overtaking_all_places_are_the_same():
+    assert place(1000.0, 64.0, 0.0) == place(5.0, 1.0, 0.0) == 0.0
 
 
 def test_every_resource_must_be_free():

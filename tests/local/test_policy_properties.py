@@ -38,15 +38,16 @@ wide_heads = st.sampled_from([[], [(6, 0, 0)], [(4, 0, 0)], [(3, 5, 1)], [(1, 8,
 def queues(draw, sizes=needs, times=expects, max_size=12):
     """Waiting jobs in queue order; ids say nothing about the order."""
     shapes = draw(st.lists(st.tuples(sizes, times, st.booleans()), min_size=3, max_size=6))
-    row = st.tuples(st.sampled_from(shapes), st.sampled_from([0, 0, 0, 1]))
+    places = st.sampled_from([0, 0, 5, 7])
+    row = st.tuples(st.sampled_from(shapes), st.sampled_from([0, 0, 0, 1]), places)
     rows = draw(st.lists(row, min_size=3, max_size=max_size))
     entries = [
-        Entry(100 - seq, *shape, priority=priority, seq=seq)
-        for seq, (shape, priority) in enumerate(rows, 1)
+        Entry(100 - seq, *shape, priority=priority, seq=seq, place=place)
+        for seq, (shape, priority, place) in enumerate(rows, 1)
     ]
     # Often a wide head that has to wait, so that there is something to pass.
     heads = [Entry(0, wide, draw(times), priority=9) for wide in draw(wide_heads)]
-    return sorted(heads + entries, key=lambda entry: (-entry.priority, entry.seq))
+    return sorted(heads + entries, key=lambda entry: (-entry.priority, entry.place, entry.seq))
 
 
 @st.composite
@@ -150,7 +151,7 @@ def test_jobs_larger_than_the_machine_change_nothing_for_the_others(running, que
         msgspec.structs.replace(entry, id=entry.id + 1000, need=add(entry.need, CAPACITY))
         for entry in giants
     ]
-    mixed = sorted(queue + grown, key=lambda entry: (-entry.priority, entry.seq))
+    mixed = sorted(queue + grown, key=lambda entry: (-entry.priority, entry.place, entry.seq))
 
     assert decide(NOW, CAPACITY, running, mixed) == decide(NOW, CAPACITY, running, queue)
 
@@ -286,7 +287,9 @@ class ServerLike(RuleBasedStateMachine):
         self.pool.resize(capacity, cpus=range(capacity[0]))
 
     def _naive(self):
-        order = sorted(self.queue.values(), key=lambda entry: (-entry.priority, entry.seq))
+        order = sorted(
+            self.queue.values(), key=lambda entry: (-entry.priority, entry.place, entry.seq)
+        )
         rows = []
         for id, allocation in self.live.items():
             start, expect = self.plan[id]

@@ -255,6 +255,16 @@ class QueueMachine(RuleBasedStateMachine):
             assert self.store.known(label).state == state
 
     @invariant()
+    def what_is_waited_for_is_still_to_come(self):
+        arrays = self.queue.arrays
+        for entry in (*self.queue.jobs.values(), *arrays.values()):
+            as_asked = any(target < 0 for target, _ in entry.unmet)
+            for target, _ in entry.unmet:
+                is_element = any(a.id < target <= a.id + a.count for a in arrays.values())
+                is_live = is_element or target in self.queue.jobs or target in arrays
+                assert as_asked or is_live
+
+    @invariant()
     def nothing_that_could_wait_for_cores_is_forgotten(self):
         for job in self.queue.jobs.values():
             free_to_go = (

@@ -113,6 +113,30 @@ def test_jobs_start_in_the_turn_they_are_submitted_in_as_far_as_cores_go():
     assert driver.why(3) == "Resources: needs 1 core, 0 free"
 
 
+def test_with_overtaking_a_short_job_starts_before_a_long_one_that_came_shortly_before():
+    driver = Driver()
+    driver.queue.overtake = 4.0
+    driver.submit(job(cores=2), job("long", cores=2, expect_s=600.0))
+    driver.now += 60
+
+    driver.submit(job("short", cores=2, expect_s=1.0))
+    driver.exit(1)
+
+    assert driver.started() == ["3"]
+
+
+def test_with_overtaking_a_job_of_unknown_length_keeps_its_place():
+    driver = Driver()
+    driver.queue.overtake = 4.0
+    driver.submit(job(cores=2), job("unknown", key="u", cores=2))
+    driver.now += 60
+
+    driver.submit(job("short", cores=2, expect_s=1.0))
+    driver.exit(1)
+
+    assert driver.started() == ["2"]
+
+
 def test_the_answer_holds_one_id_for_each_spec_and_an_array_reserves_a_block():
     driver = Driver()
 
@@ -564,6 +588,19 @@ def test_cancelling_an_array_ends_all_its_elements():
     assert driver.changes.arrays[1].counts == {"CANCELLED": 100}
 
 
+@pytest.mark.parametrize(("kind", "state"), [("afterany", "RUNNING"), ("afterok", "CANCELLED")])
+def test_who_waits_for_an_untouched_element_is_told_when_its_array_is_cancelled(kind, state):
+    driver = Driver()
+    driver.do(ev.Submit("me", b"a", (JobSpec(name="a", hold=True, array=ArraySpec(4, 3, 2)),)))
+    waiter = JobSpec(name="w", dependencies=(Dependency("1_8", kind),))
+    driver.do(ev.Submit("me", b"w", (waiter,)))
+
+    driver.do(ev.Act("me", "cancel", ("1",)))
+
+    found = driver.queue.jobs.get(5)
+    assert (found.state if found else driver.ended["5"][0]) == state
+
+
 def test_cancelling_one_element_that_never_started():
     driver = Driver()
     driver.submit(job(array=ArraySpec(0, 4)))
@@ -716,11 +753,13 @@ def test_a_job_that_the_node_started_before_it_heard_of_the_hold_runs():
     driver = Driver(cores=1)
     driver.submit(job(), job())
     driver.in_advance.clear()  # the order to give it back comes too late
-    driver.act("hold", "2")
+    asked = driver.do(ev.Act("me", "hold", ("2",)))
 
-    driver.exit(1, next=(2, 1))
+    told = driver.exit(1, next=(2, 1))
 
     assert driver.state(2) == states.RUNNING
+    assert not [each for each in asked if isinstance(each, ev.Reply)]
+    assert ev.Reply("me", {"2": "has just started: too late to hold it"}) in told
 
 
 def test_a_pause_takes_back_what_was_given_in_advance():

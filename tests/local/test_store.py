@@ -57,6 +57,17 @@ def test_unfinished_records_come_back_as_they_were(path):
     assert arrays[0].spec.array == ArraySpec(0, 3)
 
 
+def test_neighbours_with_equal_specs_share_one_when_they_come_back(path):
+    store = Store(path)
+    other = Job(id=4, label="4", spec=spec(cores=2), need=NEED, state="PENDING")
+    store.commit(written(job(1), job(2), other, job(5)), 1.0)
+
+    first, second, third, last = store.unfinished()[0]
+
+    assert first.spec is second.spec
+    assert (first.spec.cores, third.spec.cores, last.spec.cores) == (1, 2, 1)
+
+
 def test_a_job_that_is_being_ended_is_unfinished_too(path):
     store = Store(path)
 
@@ -146,7 +157,7 @@ def test_old_contents_go_first_then_records_but_a_final_state_is_kept(path):
         written(job(1, "FAILED", ended=DAY, exitcode=3), job(2), contents={1: content}), 1.0
     )
 
-    files = store.forget(contents_before=2 * DAY, records_before=0.0, limit=10)
+    files, _ = store.forget(contents_before=2 * DAY, records_before=0.0, limit=10)
     after_contents = store.content(1), store.known("1").state
     store.forget(contents_before=2 * DAY, records_before=2 * DAY, limit=10)
 

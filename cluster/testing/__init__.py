@@ -1,0 +1,1 @@
+"""What helps to test: programs that submit jobs, and schedulers that run them."""
