@@ -278,9 +278,16 @@ def _fill(name: str, value: Any, qtype: str, site: Site) -> list[str]:
         return [directive] if value else []
     if TABLE[name].kind == "directives":
         return [_own_line(line, qtype) for line in value]
-    text = re.sub(r"\{(\w+)\}", lambda match: _field(match[1], value, qtype, site), directive)
+    fields: list[str] = []
+
+    def fill(match: re.Match[str]) -> str:
+        fields.append(_field(match[1], value, qtype, site))
+        return fields[-1]
+
+    text = re.sub(r"\{(\w+)\}", fill, directive)
     # A field that came out empty (a command in notify=) takes its flag with it.
-    return [] if not text or text.endswith(("=", " ")) or value in ([], (), {}) else [text]
+    is_empty = bool(fields) and not fields[-1] and text.endswith(("=", " "))
+    return [] if not text or is_empty or value in ([], (), {}) else [text]
 
 
 def _field(field: str, value: Any, qtype: str, site: Site) -> str:

@@ -30,6 +30,7 @@ class Words:
     title = "Fake"
     prefix = "#FAKE"
     job_id = "${FAKE_ID}"
+    redirects = False
     array_index = "${FAKE_INDEX:-}"
     scrubbed = ("FAKE_*",)
     restarts = "0"
@@ -134,6 +135,7 @@ class Site(Programs):
         *,
         timeout_s: float | None = None,
         without: Sequence[str] = (),
+        plain: bool = True,
     ) -> Answer:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)

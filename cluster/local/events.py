@@ -236,7 +236,19 @@ class Tick(msgspec.Struct, frozen=True):
     """Time went by; `QueueState.next_time` said when to tell."""
 
 
-Event = Submit | Act | Update | Block | Unblock | Attached | Started | Exited | Resize | Switch | Tick
+Event = (
+    Submit
+    | Act
+    | Update
+    | Block
+    | Unblock
+    | Attached
+    | Started
+    | Exited
+    | Resize
+    | Switch
+    | Tick
+)
 
 
 # ------------------------------------------------------------------ effects

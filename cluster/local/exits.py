@@ -174,7 +174,7 @@ def _judge(job: Job, event: ev.Exited) -> tuple[str, str]:
     }
     meant = job.spec.codes.get(-1 if event.why == "start" else event.status >> 8)
     if meant and event.why in ("", "start") and not event.status & 0x7F:
-        return meant, event.reason or f"exit code {event.status >> 8}"
+        return meant, f"Error: {event.reason or f'exit code {event.status >> 8}'}"
     if event.why in why:
         return why[event.why]
     signal, code = event.status & 0x7F, event.status >> 8

@@ -16,6 +16,7 @@ import selectors
 import signal
 import socket
 import sqlite3
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -23,9 +24,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from cluster import states
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import capacity as machine
-from cluster.local import crash, requests, resources, wire
+from cluster.local import crash, requests, resources, settling, wire
 from cluster.local import events as ev
 from cluster.local.beliefs import Expectations
 from cluster.local.connections import Connection, answer, failure
@@ -41,7 +43,7 @@ from cluster.local.performing import is_order, joined, perform, without_writing
 from cluster.local.places import host, listen, peer
 from cluster.local.queue_state import QueueState
 from cluster.local.recent import Recent
-from cluster.local.store import Store
+from cluster.local.store import DAMAGED, Store
 
 __all__ = ["Server"]
 
@@ -158,6 +160,9 @@ class Server:
             overtake=float(self.settings.get("overtake", 0.0)),
         )
         jobs, arrays = self.store.unfinished()
+        broken = {job.id for job in jobs if job.state == states.LOST}
+        damaged = [job for job in jobs if job.id in broken or job.array in broken]
+        jobs = [job for job in jobs if job.id not in broken and job.array not in broken]
         records: list[Job | Array] = [*jobs, *arrays]
         for record in records:
             record.need = resources.need(
@@ -170,7 +175,18 @@ class Server:
         if amounts != self.machine:
             queue.handle(ev.Resize(None, amounts), self.now)
         queue.restore(jobs, arrays, self.now)
+        self._lose(queue, damaged)
         return queue
+
+    def _lose(self, queue: QueueState, damaged: list[Job]) -> None:
+        """Go on without the jobs whose records cannot be read, and tell who depends on them."""
+        if not damaged:
+            return
+        for job in damaged:
+            print(f"job {job.id} is LOST: {job.reason or DAMAGED}", file=sys.stderr, flush=True)
+            queue.settled.append((job.id, states.LOST, f"was lost: {DAMAGED}"))
+        self.store.close_records([job.id for job in damaged], states.LOST, self.now)
+        settling.settle(queue, self.now)
 
     def leave(self, *, drain: bool, now: bool) -> None:
         """Begin to go.

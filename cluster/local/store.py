@@ -34,6 +34,7 @@ from cluster.spec import JobSpec
 __all__ = ["Store"]
 
 FORMAT = 1
+DAMAGED = "its record in the store is damaged"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS request (id INTEGER PRIMARY KEY, spec BLOB, launch BLOB);
@@ -240,36 +241,60 @@ class Store:
             yield key, int(cores), tuple(msgspec.msgpack.decode(runs, type=list[float]))
 
     def unfinished(self) -> tuple[list[Job], list[Array]]:
-        """Give every record that is not final, as it was written."""
+        """Give every record that is not final, as it was written.
+
+        One that cannot be read is LOST from now on; its row is kept as it is.
+        """
         rows = self._db.execute(
-            "SELECT kind, data, spec FROM job LEFT JOIN request"
+            "SELECT job.id, kind, data, spec FROM job LEFT JOIN request"
             " ON request.id = CASE WHEN array THEN array ELSE job.id END"
             " WHERE open ORDER BY job.id"
         )
         jobs: list[Job] = []
         arrays: list[Array] = []
         before, spec = b"", JobSpec(name="?")
-        for kind, data, told in rows:
+        for id, kind, data, told in rows:
             if told != before:  # neighbours are often alike, elements always: they share one
-                before, spec = told, JobSpec(name="?") if told is None else _decode_spec(told)
-            record = self._record(kind, data, spec)
+                before, spec = told, self._spec(told)
+            record = self._record(id, kind, data, spec)
             if isinstance(record, Array):
                 arrays.append(record)
             else:
                 jobs.append(record)
         return jobs, arrays
 
+    def close_records(self, ids: Sequence[int], state: str, now: float) -> None:
+        """Make records final without touching what is in them."""
+        self._db.executemany(
+            "UPDATE job SET state=?, ended=?, open=0 WHERE id=?",
+            [(state, now, id) for id in ids],
+        )
+
     def spec(self, request: int) -> JobSpec:
         """Give the spec of a job or array, without its launch."""
         row = self._one("SELECT spec FROM request WHERE id=?", request)
-        return JobSpec(name="?") if row is None else _decode_spec(row[0])
+        return self._spec(None if row is None else row[0])
 
-    def _record(self, kind: int, data: bytes, spec: JobSpec) -> Job | Array:
-        if kind == _ARRAY:
-            row = _decode_array(data)
-            return Array(spec=spec, **{name: getattr(row, name) for name in _array_names})
-        row = _decode_job(data)
-        return Job(spec=spec, **{name: getattr(row, name) for name in _job_names})
+    def _spec(self, told: bytes | None) -> JobSpec:
+        if told is None:
+            return JobSpec(name="?")
+        try:
+            return _decode_spec(told)
+        except msgspec.MsgspecError as error:
+            return JobSpec(name="?", comment=f"{DAMAGED}: {error}")
+
+    def _record(self, id: int, kind: int, data: bytes, spec: JobSpec) -> Job | Array:
+        why = spec.comment if spec.comment.startswith(DAMAGED) else ""
+        try:
+            if kind == _ARRAY and not why:
+                row = _decode_array(data)
+                return Array(spec=spec, **{name: getattr(row, name) for name in _array_names})
+            if not why:
+                row = _decode_job(data)
+                return Job(spec=spec, **{name: getattr(row, name) for name in _job_names})
+        except msgspec.MsgspecError as error:
+            why = f"{DAMAGED}: {error}"
+        return Job(id=id, label=str(id), spec=spec, need=(), state=states.LOST, reason=why)
 
     def find(self, label: str) -> Job | Array | tuple[Array, int] | None:
         """Find a job, an array, or (array, index) of an element that left no row."""
@@ -280,7 +305,7 @@ class Store:
         row = self._one("SELECT kind, array, data FROM job WHERE id=?", id)
         if row is None or (row[1] and index is not None):
             return None
-        record = self._record(row[0], row[2], self.spec(row[1] or id))
+        record = self._record(id, row[0], row[2], self.spec(row[1] or id))
         if index is None:
             return record
         if not isinstance(record, Array) or record.spec.array is None:
@@ -288,8 +313,9 @@ class Store:
         position = element(record.spec.array, index)
         if position is None:
             return None
-        row = self._one("SELECT data FROM job WHERE id=?", id + 1 + position)
-        return (record, index) if row is None else self._record(_JOB, row[0], record.spec)
+        raw = id + 1 + position
+        row = self._one("SELECT data FROM job WHERE id=?", raw)
+        return (record, index) if row is None else self._record(raw, _JOB, row[0], record.spec)
 
     def known(self, label: str) -> Known | None:
         """Give the final state of a job, for those who depend on it."""
@@ -319,15 +345,18 @@ class Store:
         if limit:
             text += f" LIMIT {int(limit)}"
         rows = self._db.execute(text, values).fetchall()
-        return [self._record(k, data, self.spec(array or id)) for k, array, data, id in rows[::-1]]
+        return [
+            self._record(id, kind, data, self.spec(array or id))
+            for kind, array, data, id in rows[::-1]
+        ]
 
     def elements(self, array: int) -> list[Job]:
         """Give all closed elements of an array that left a row."""
         spec = self.spec(array)
         rows = self._db.execute(
-            "SELECT data FROM job WHERE array=? AND NOT open ORDER BY id", (array,)
+            "SELECT id, data FROM job WHERE array=? AND NOT open ORDER BY id", (array,)
         )
-        return [j for (data,) in rows if isinstance(j := self._record(_JOB, data, spec), Job)]
+        return [j for id, data in rows if isinstance(j := self._record(id, _JOB, data, spec), Job)]
 
     def content(self, id: int) -> Content:
         """Give what a job wrote; empty if it wrote nothing, or it was cleared."""
@@ -430,7 +459,10 @@ class Store:
 
 
 def _exitcode(kind: int, data: bytes) -> int | None:
-    return None if kind == _ARRAY else _decode_job(data).exitcode
+    try:
+        return None if kind == _ARRAY else _decode_job(data).exitcode
+    except msgspec.MsgspecError:
+        return None  # a damaged record
 
 
 def _number(label: str) -> int:

@@ -17,7 +17,7 @@ QTYPES = ("local", "slurm", "torque", "sge", "lsf")
 # Looked for in this order.  Grid Engine before PBS: it is the more picky about its answers,
 # and both call their program qsub.
 CLIENTS = {"slurm": "sbatch", "lsf": "bsub", "sge": "qsub", "torque": "qsub"}
-_SYNONYMS = {"normal": "local", "pbs": "torque", "gridengine": "sge"}
+_SYNONYMS = {"normal": "local", "pbs": "torque", "pbspro": "torque", "gridengine": "sge"}
 
 
 class Probe(NamedTuple):

@@ -97,6 +97,8 @@ class Poller:
         with self._turn:
             self.tracker.drop(entry.id)
             base = entry.info
+            if (tell := getattr(self._dialect, "remember", None)) is not None:
+                tell(entry.id, array=bool(entry.info.counts))
             if entry.is_final:
                 base = msgspec.structs.replace(base, counts={}, state=states.PENDING)
             track = self.tracker.follow(

@@ -46,6 +46,7 @@ class Programs:
         *,
         timeout_s: float | None = None,
         without: Sequence[str] = (),
+        plain: bool = True,
     ) -> Answer:
         """Run a program to its end.
 
@@ -53,6 +54,7 @@ class Programs:
             argv: program and arguments.
             timeout_s: None is the usual one.
             without: more variables that it does not inherit.
+            plain: it shall answer in English; a submission carries our locale to the job.
 
         Raises:
             ServerUnavailable: there is no such program.
@@ -66,7 +68,7 @@ class Programs:
             # not end an sbatch between its request and the answer.
             process = subprocess.Popen(
                 argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                env=self._environment(without), start_new_session=True,
+                env=self._environment(without, plain), start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError:
             raise ServerUnavailable(
@@ -109,14 +111,14 @@ class Programs:
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause *= 2
 
-    def _environment(self, without: Sequence[str]) -> dict[str, str]:
+    def _environment(self, without: Sequence[str], plain: bool) -> dict[str, str]:
         unwanted = (*self._scrubbed, *without)
         kept = {
             name: value
             for name, value in os.environ.items()
             if not any(fnmatchcase(name, pattern) for pattern in unwanted)
         }
-        return kept | {"LC_ALL": "C"}
+        return kept | {"LC_ALL": "C"} if plain else kept
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

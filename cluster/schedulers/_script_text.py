@@ -25,7 +25,7 @@ cluster_leave_record() {  # exit code, what else there is to say
 # that was deleted has left nothing, and its successor shall not wait long.
 REQUIRE = r"""# This scheduler starts a job however the one before it ended: look at what that left.
 cluster_all_ok() {  # job, its records: whether every one says code 0
-    local job=$1 record line
+    local job=${1%%_*} record line  # of an element "17_3" the job
     shift
     for record; do
         until [ -r "$record" ] || [ "$SECONDS" -ge 5 ]; do

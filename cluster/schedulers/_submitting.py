@@ -80,7 +80,8 @@ class Submitter:
         pause = _FIRST_PAUSE_S
         for left in reversed(range(_TRIES)):
             try:
-                id = self._dialect.parse_submit(self._programs.run(argv, without=without))
+                answer = self._programs.run(argv, without=without, plain=False)
+                id = self._dialect.parse_submit(answer)
             except (OptionsError, ServerUnavailable):
                 raise  # it was refused, or there is no program to send it
             except QueueError as error:

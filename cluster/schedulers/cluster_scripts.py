@@ -143,7 +143,8 @@ def make(
         run = [_exec([*shlex.split(shell), path])]
     elif request.options.get("shell") not in (None, *_BASH):
         run = [_exec([*shlex.split(request.options["shell"]), "-c", "\n".join(body)])]
-    outputs = Outputs(where.stdout, where.stderr, _is_array(request))
+    array = _is_array(request)
+    outputs = Outputs("", "", array) if dialect.redirects else Outputs(*where[1:3], array)
     head = _directives(dialect, request, outputs, mark)
     written = _submission(dialect, request, where, head, run, _guards(dialect, request, records))
     ending = files.submission_ending(dialect.qtype, suffix)
@@ -203,9 +204,10 @@ def _redirection(dialect: Dialect, request: Request, where: Paths) -> list[str]:
     """Open the files of output in the script where a directive is no good for it.
 
     Grid Engine cuts a path at a quote or a #, appends always, and puts a job
-    whose file cannot be opened into a state of error, for ever.
+    whose file cannot be opened into a state of error, for ever; LSF writes a
+    report into them; Torque names an element's file as it likes.
     """
-    if dialect.qtype != "sge":
+    if not dialect.redirects:
         return []
     sign = ">>" if request.options.get("append") else ">"
     stdout, stderr = (_place(path, _is_array(request)) for path in (where.stdout, where.stderr))

@@ -85,6 +85,9 @@ class Dialect(Protocol):
             dependency on one element of an array).
         job_id, array_index: shell words that give the job's own id and index
             inside it, `${SLURM_JOB_ID}`; the index is empty outside an array.
+        redirects: the job's script opens its files itself, and `directives` is
+            given empty `outputs`: this scheduler writes into them, renames them
+            or copies them late.
         scrubbed: names of variables (with `*`) that a job's own submissions
             must not inherit.
         restarts: shell word that gives how often this job was started before,
@@ -101,6 +104,7 @@ class Dialect(Protocol):
     missing: Mapping[str, str]
     job_id: str
     array_index: str
+    redirects: bool
     restarts: str
     reserved_codes: tuple[int, ...]
     warns_script_only: bool

@@ -145,6 +145,8 @@ class LocalScheduler:
         if not found:
             raise UnknownJob(f"there is no job {id}: it cannot be submitted again.")
         info, launch = found[0], self.client.describe(id)
+        if launch.payload_file:
+            _keep_for_longer(launch.payload_file, id)
         spec = JobSpec(
             name=info.name,
             kind=info.kind,
@@ -259,6 +261,17 @@ def _check_call(options: Mapping[str, Any]) -> list[str]:
 
 
 # ---------------------------------------------------------------- the spec
+
+
+def _keep_for_longer(payload_file: bytes, id: str) -> None:
+    """Let the large arguments of a job count as new, or say that they are gone."""
+    try:
+        os.utime(payload_file)
+    except OSError:
+        raise UnknownJob(
+            f"the arguments of job {id} were large and are cleared by now: it cannot be submitted "
+            f"again. Submit the function anew; `retention.outputs_days` says how long they stay."
+        ) from None
 
 
 def make_spec(request: Request, *, payload_file: bytes = b"") -> tuple[JobSpec, str, Env]:

@@ -123,6 +123,7 @@ class Sge:
     }
     job_id = "${JOB_ID}"
     array_index = "${SGE_TASK_ID#undefined}"  # the word that it has outside an array
+    redirects = True
     restarts = "${RESTARTED:-0}"
     reserved_codes: tuple[int, ...] = (99, 100)
     warns_script_only = False

@@ -95,6 +95,7 @@ class Slurm:
     prefix = "#SBATCH"
     missing: Mapping[str, str] = {}
     job_id = "${SLURM_ARRAY_JOB_ID:-${SLURM_JOB_ID:-}}"
+    redirects = False
     array_index = "${SLURM_ARRAY_TASK_ID:-}"
     scrubbed = SCRUBBED
     restarts = "${SLURM_RESTART_COUNT:-0}"

@@ -34,6 +34,7 @@ class Plain:
 
     title, prefix = "Plain", "#T"
     job_id, array_index, restarts = "${T_JOB}", "${T_INDEX:-}", "${T_RESTARTS:-0}"
+    redirects = False
     scrubbed: tuple[str, ...] = ()
     missing: Mapping[str, str] = {}
 
@@ -603,6 +604,16 @@ def test_a_job_does_nothing_when_its_dependency_cannot_hold(
 
     assert left is not None
     assert (code, out, left.code, left.unmet) == (1, "", 1, f"{kind}:5")
+
+
+def test_a_job_may_wait_for_one_element_of_an_array(tmp_path: Path) -> None:
+    before = tmp_path / "before.cluster.exit.3"
+    before.write_text(OK.replace("index=-", "index=3"))
+    dialect = Plain(guards=[("afterok", "5_3")])
+
+    done = run(make(command("echo", "ran"), tmp_path, dialect, records={"5_3": [str(before)]}))
+
+    assert done.stdout == b"ran\n"
 
 
 @pytest.mark.parametrize(("kind", "unmet"), [("afterok", "afterok:5"), ("afternotok", "")])

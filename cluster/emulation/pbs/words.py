@@ -71,11 +71,11 @@ def directives(script: str, prefix: str) -> list[str]:
     words: list[str] = []
     if not prefix:
         return words
-    for number, line in enumerate(script.splitlines()):
+    for line in script.splitlines():
         text = line.strip()
         if line.startswith(prefix) and line[len(prefix) : len(prefix) + 1] in ("", " ", "\t"):
             words += split_words(line[len(prefix) :])
-        elif text and not text.startswith(("#", ":")) and number:
+        elif text and not text.startswith(("#", ":")):
             break
     return words
 
@@ -89,9 +89,7 @@ def split_words(text: str) -> list[str]:
     for match in _WORD.finditer(text):
         if match[0].startswith("#"):
             break
-        word = match[0]
-        # Inside a list the quotes are read again, and hold its commas.
-        found.append(word if "," in word and "=" in word else unquoted(word))
+        found.append(unquoted(match[0]))
     return found
 
 

@@ -21,7 +21,7 @@ from cluster.emulation.slurm.options import SBATCH, BadValue, check, of_environm
 from cluster.emulation.slurm.request import Request, of_values
 from cluster.emulation.slurm.script import BadDirective, directives, read_script, wrapped
 from cluster.emulation.slurm.times import clock, moment, parse_signal
-from cluster.emulation.slurm.usage import SBATCH_HELP, SBATCH_USAGE
+from cluster.emulation.slurm.usage import usage
 from cluster.errors import Unsatisfiable
 from cluster.spec import ArraySpec, Launch, place
 from cluster.states import FINAL
@@ -37,7 +37,7 @@ def sbatch(call: Call) -> int:
         call.out(site.VERSION + "\n")
         return 0
     if "help" in given or "usage" in given:
-        call.out(SBATCH_HELP if "help" in given else SBATCH_USAGE)
+        call.out(usage("sbatch", "script [args...]", SBATCH))
         return 0
     from_env = of_environment("b", call.variable)
     command = given.get("wrap", from_env.get("wrap"))

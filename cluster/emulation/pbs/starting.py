@@ -1,0 +1,200 @@
+"""How the process of a PBS job is made: where it runs, what it sees, where it writes.
+
+The script runs from a copy, through its own first line.  A few lines of shell
+in front of it make its TMPDIR, whose name only the start knows; see `_BEFORE`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cluster.emulation.call import Call
+from cluster.emulation.pbs.flavour import Flavour
+from cluster.emulation.pbs.resources import Request
+from cluster.emulation.pbs.tmpdirs import folder
+from cluster.emulation.pbs.wishes import Indices
+from cluster.spec import Launch, place
+
+__all__ = ["Outputs", "environment", "launch", "origin", "submitted"]
+
+# With an irregular list of indices only the job can tell its own: CLUSTER_ARRAY_INDEX is
+# its place in the list, counted from 0.
+_BEFORE = b"""\
+#!/bin/sh
+if [ -n "$CLUSTER_PBS_INDICES" ]; then
+  index=$(echo "$CLUSTER_PBS_INDICES" | cut -d, -f$((CLUSTER_ARRAY_INDEX + 1)))
+  PBS_ARRAYID=$index PBS_JOBID=${CLUSTER_ARRAY_ID}[$index].$CLUSTER_PBS_HOST
+  TMPDIR=${TMPDIR%/*}/pbs.$PBS_JOBID
+  export PBS_ARRAYID PBS_JOBID TMPDIR
+  exec > "$CLUSTER_PBS_OUT$index" || exit 1
+  if [ "$CLUSTER_PBS_OUT" = "$CLUSTER_PBS_ERR" ]; then
+    exec 2>&1
+  else
+    exec 2> "$CLUSTER_PBS_ERR$index" || exit 1
+  fi
+  unset CLUSTER_PBS_INDICES CLUSTER_PBS_OUT CLUSTER_PBS_ERR CLUSTER_PBS_HOST
+fi
+mkdir -m 700 -p "$TMPDIR" || TMPDIR=/tmp
+exec "$@"
+"""
+# What a login on the node would set as well, or what our own commands in the job need.
+_KEPT = (
+    *("HOME", "LOGNAME", "USER", "SHELL", "MAIL", "LANG", "LANGUAGE", "TZ", "PATH", "BASH_ENV"),
+    *("CLUSTER_STATE_DIR", "CLUSTER_QTYPE", "CLUSTER_CONFIG", "CLUSTER_EMULATION"),
+    "CLUSTER_EMULATION_BASH_ENV",
+)
+_OF_JOBS = ("PBS_", "CLUSTER_JOB_", "CLUSTER_ARRAY_", "CLUSTER_RAW_ID", "NCPUS", "ENVIRONMENT")
+_OF_SITE = ("PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_CONF_FILE", "PBS_HOME")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a job writes.
+
+    Attributes:
+        stdout, stderr: paths with places; equal for one file.
+        shown_out, shown_err: as `qstat -f` shows them; `%s` is the job's number.
+    """
+
+    stdout: bytes
+    stderr: bytes
+    shown_out: str
+    shown_err: str
+
+
+def environment(call: Call, *, whole: bool) -> dict[bytes, bytes]:
+    """Give the environment a job begins with: the submitter's (`-V`), or a login's.
+
+    PATH is the submitter's in both cases: what a login would set is not asked.
+    """
+    if not whole:
+        kept = {os.fsencode(name) for name in _KEPT}
+        return {n: v for n, v in call.env.items() if n in kept or n.startswith(b"LC_")}
+    stale = tuple(os.fsencode(name) for name in _OF_JOBS)
+    site = {os.fsencode(name) for name in _OF_SITE}
+    return {n: v for n, v in call.env.items() if n in site or not n.startswith(stale)}
+
+
+def submitted(call: Call) -> str:
+    """Give the directory a job was submitted from, as the submitter's shell calls it."""
+    cwd = os.fsdecode(call.cwd)
+    logical = call.variable("PWD") or ""
+    try:
+        if logical.startswith("/") and os.path.samefile(logical, cwd):
+            return os.path.normpath(logical)
+    except OSError:
+        pass
+    return cwd
+
+
+def origin(
+    call: Call, flavour: Flavour, queue: str, variables: Mapping[str, str], workdir: str
+) -> dict[str, str]:
+    """Give the variables that a job has of its submission, in the order of qstat's list."""
+    get = call.variable
+    before = {
+        "PBS_O_HOME": get("HOME"),
+        "PBS_O_LANG": get("LANG"),
+        "PBS_O_LOGNAME": get("LOGNAME") or call.machine.user,
+        "PBS_O_PATH": get("PATH"),
+        "PBS_O_MAIL": get("MAIL") or f"/var/mail/{call.machine.user}",
+        "PBS_O_SHELL": get("SHELL") or "/bin/bash",
+        "PBS_O_TZ": get("TZ"),
+        "PBS_O_WORKDIR": workdir,
+    }
+    if flavour.is_pro:
+        before["PBS_O_SYSTEM"] = os.uname().sysname
+    else:
+        before["PBS_O_SERVER"] = call.machine.host
+    found = {name: value for name, value in before.items() if value}
+    return {**found, **variables, "PBS_O_QUEUE": queue, "PBS_O_HOST": call.machine.host}
+
+
+def launch(
+    call: Call,
+    flavour: Flavour,
+    argv: list[bytes],
+    request: Request,
+    outputs: Outputs,
+    *,
+    name: str,
+    queue: str,
+    listed: Mapping[str, str],
+    indices: Indices | None,
+    umask: int,
+    cwd: bytes,
+    grace_s: float | None,
+) -> Launch:
+    """Make the launch of a job, but for its environment.
+
+    Args:
+        listed: variables of the submission and of `-v`.
+    """
+    id = place("job") + b"." + os.fsencode(call.machine.host)
+    if indices is not None:
+        id = place("array") + b"[" + place("index") + b"]." + os.fsencode(call.machine.host)
+    nodefile = call.machine.spool(f"{call.machine.host}\n".encode() * request.slots, "nodefile")
+    changes: dict[str, str | bytes] = {
+        **listed,
+        "PBS_ENVIRONMENT": "PBS_BATCH",
+        "PBS_JOBCOOKIE": f"{random.getrandbits(128):032X}",
+        "PBS_JOBID": id,
+        "PBS_JOBNAME": name,
+        "PBS_MOMPORT": "15003",
+        "PBS_NODEFILE": nodefile,
+        "PBS_NODENUM": "0",
+        "PBS_QUEUE": queue,
+        "PBS_TASKNUM": "1",
+        "TMPDIR": os.fsencode(folder(call.machine)) + b"/pbs." + id,
+        "ENVIRONMENT": "BATCH",
+    }
+    home = call.variable("HOME") or "/"
+    if flavour.is_pro:
+        changes |= {"PBS_JOBDIR": home, "NCPUS": str(max(1, request.cores // request.nodes))}
+    else:
+        each = max(1, request.cores // request.nodes)
+        changes |= {
+            "PBS_VERSION": f"TORQUE-{flavour.version}",
+            "PBS_NUM_NODES": str(request.nodes),
+            "PBS_NUM_PPN": str(each),
+            "PBS_NP": str(request.cores),
+            "PBS_VNODENUM": "0",
+            "PBS_O_INITDIR": os.fsdecode(cwd),
+            "PBS_JOBNAME": name if indices is None else os.fsencode(name) + b"-" + place("index"),
+        }
+        if request.walltime_s:
+            changes["PBS_WALLTIME"] = str(int(request.walltime_s))
+    stdout, stderr = outputs.stdout, outputs.stderr
+    if indices is not None:
+        changes |= _of_element(flavour, id)
+        if not indices.step:
+            changes |= {
+                "CLUSTER_PBS_INDICES": ",".join(map(str, indices.listed)),
+                "CLUSTER_PBS_HOST": call.machine.host,
+                "CLUSTER_PBS_OUT": stdout.removesuffix(place("index")),
+                "CLUSTER_PBS_ERR": stderr.removesuffix(place("index")),
+            }
+            stdout = stderr = b""
+    before = call.machine.spool(_BEFORE, "before")
+    return Launch(
+        argv=(b"/bin/sh", before, *argv),
+        cwd=cwd,
+        umask=umask,
+        env_set={os.fsencode(key): os.fsencode(value) for key, value in changes.items()},
+        stdout=stdout,
+        stderr=stderr,
+        grace_s=grace_s,
+        fills=True,
+    )
+
+
+def _of_element(flavour: Flavour, id: bytes) -> dict[str, str | bytes]:
+    if not flavour.is_pro:
+        return {"PBS_ARRAYID": place("index")}
+    array = place("array") + b"[]." + id.rpartition(b"].")[2]
+    return {"PBS_ARRAY_INDEX": place("index"), "PBS_ARRAY_ID": array}
+
+
