@@ -112,7 +112,9 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
     squashed = {name for name in graph.modules if graph.is_module_squashed(name)}
     foreign = squashed - set(sys.stdlib_module_names)
 
-    assert foreign - {"pandas", "textual"} - declared == set()
+    assert foreign - {"pandas", "textual", "pytest"} - declared == set()
+    for_tests = graph.find_modules_that_directly_import("pytest")
+    assert {name for name in for_tests if not name.startswith("cluster.testing.")} == set()
 
 
 def test_importing_the_package_loads_none_of_the_heavy_modules() -> None:

@@ -285,8 +285,8 @@ class NodeLink:
         """Go; with `leave`, the node goes too once nothing runs."""
         self._forget_survivors()
         if self.connection is not None:
-            if leave:
-                self.send(wire.Leave())
+            if leave:  # also to one that has not attached: nobody else will tell it
+                self.connection.out.append(wire.Leave())
             self.connection.flush()
             self.connection.close()
             self.connection = None

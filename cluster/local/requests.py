@@ -173,7 +173,8 @@ def _live(server: Server, message: wire.Query) -> list[JobInfo]:
     ]
     if message.limit:  # to show all of 100,000 takes seconds
         jobs = heapq.nlargest(message.limit, jobs, key=lambda job: job.id)
-    rows = [view.job_info(job, queue, now, host) for job in jobs]
+    head = view.Head(queue, now)
+    rows = [view.job_info(job, queue, now, host, head) for job in jobs]
     for array in queue.arrays.values():
         if not message.elements:
             rows.append(view.array_info(array, queue, now, host))

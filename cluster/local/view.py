@@ -6,24 +6,43 @@ Pure: it reads the queue's state and changes nothing.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 
 from cluster import states
 from cluster.local import resources
 from cluster.local.dependencies import element
 from cluster.local.events import Array, Job
+from cluster.local.policy import Reservation
 from cluster.local.queue_state import QueueState, array_state
 from cluster.local.wire import JobInfo
 from cluster.spec import JobSpec
 
-__all__ = ["array_info", "element_info", "final_info", "job_info", "why_pending"]
+__all__ = ["Head", "array_info", "element_info", "final_info", "job_info", "why_pending"]
 
 
-def job_info(job: Job, queue: QueueState, now: float, host: str) -> JobInfo:
-    """Show a job that lives in the queue."""
+class Head:
+    """Who starts first of those that wait, and when: found out at most once for many jobs."""
+
+    def __init__(self, queue: QueueState, now: float) -> None:
+        self._queue, self._now = queue, now
+
+    @cached_property
+    def reservation(self) -> Reservation | None:
+        """The id and the believed start."""
+        queue, now = self._queue, self._now
+        return queue.waiting.reservation(
+            now, queue.pool.capacity, queue.pool.free, queue.running.ends(now)
+        )
+
+
+def job_info(
+    job: Job, queue: QueueState, now: float, host: str, head: Head | None = None
+) -> JobInfo:
+    """Show a job that lives in the queue; `head` saves work where many are shown."""
     expected = 0.0
     reason = job.reason
     if job.state in (states.PENDING, states.HELD):
-        expected = _expected_start(job, queue, now)
+        expected = _expected_start(job, queue, now, head or Head(queue, now))
         reason = why_pending(job, queue, now, expected)
     elif job.lent:
         reason = "Lent: it waits for jobs, its cores are lent to others"
@@ -186,16 +205,14 @@ def _short(entry: Job | Array, queue: QueueState, now: float, expected: float) -
     return f"Priority: others are before it{when}"
 
 
-def _expected_start(job: Job, queue: QueueState, now: float) -> float:
+def _expected_start(job: Job, queue: QueueState, now: float, head: Head) -> float:
     if job.assigned:
         end = next(queue.running.ends(now), None)
         return end[0] if end and job is next(iter(queue.assigned.values())) else 0.0
     if job.id not in queue.waiting:
         return 0.0
-    head = queue.waiting.reservation(
-        now, queue.pool.capacity, queue.pool.free, queue.running.ends(now)
-    )
-    return head[1] if head and head[0] == job.id else 0.0
+    first = head.reservation
+    return first[1] if first and first[0] == job.id else 0.0
 
 
 def _clock(when: float, now: float) -> str:

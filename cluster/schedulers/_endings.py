@@ -36,6 +36,9 @@ __all__ = [
 OVERRULING = frozenset({"CANCELLED", "TIMEOUT", "OUT_OF_MEMORY", "NODE_FAIL"})
 LOST_REASON = "neither the queue nor the accounting knows it, and it left no exit record"
 CANCELLED_REASON = "cancelled by its owner"
+# Slurm writes nothing down about an element, Grid Engine and PBS about no job, that
+# somebody takes from the queue before it starts.
+UNSTARTED_REASON = "it left the queue before it started, as a job does that somebody cancels"
 _LAGGING = 5  # so many times the grace, while the books say that it still runs
 
 # Of several elements that ended, the first of these that is there names the array's state.
@@ -119,6 +122,8 @@ def verdict(part: Part, *, now: float, policy: Policy, books: bool) -> JobInfo |
     if said is not None and ended:
         return _complete(part, said)
     if _is_lost(part, policy, books):
+        if said is not None and said.state in (states.PENDING, states.HELD):
+            return _merged(part, state=states.CANCELLED, reason=UNSTARTED_REASON, ended=now)
         return _merged(part, state=states.LOST, reason=LOST_REASON, ended=now)
     return None
 

@@ -113,6 +113,20 @@ def test_jobs_start_in_the_turn_they_are_submitted_in_as_far_as_cores_go():
     assert driver.why(3) == "Resources: needs 1 core, 0 free"
 
 
+def test_who_starts_next_is_found_out_once_for_a_whole_list():
+    driver = Driver()
+    driver.submit(job(cores=2, expect_s=60.0), *[job(cores=1)] * 3)
+    head = view.Head(driver.queue, driver.now)
+    jobs = [driver.queue.jobs[id] for id in (2, 3, 4)]
+
+    told = [view.job_info(one, driver.queue, driver.now, "h", head) for one in jobs]
+    driver.queue.waiting.reservation = None  # a second question would fail
+    again = [view.job_info(one, driver.queue, driver.now, "h", head) for one in jobs]
+
+    assert [info.expected_start for info in told] == [driver.now + 60, 0.0, 0.0]
+    assert again == told
+
+
 def test_with_overtaking_a_short_job_starts_before_a_long_one_that_came_shortly_before():
     driver = Driver()
     driver.queue.overtake = 4.0

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from cluster.spec import ArraySpec
 
-__all__ = ["BadArray", "MAX_SIZE", "compress", "ids_of", "parse"]
+__all__ = ["MAX_SIZE", "BadArray", "compress", "ids_of", "parse"]
 
 MAX_SIZE = 1_000_001
 _PART = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z")

@@ -268,5 +268,3 @@ def grouped(rows: Sequence[Row], now: float, *, apart: bool = False) -> list[Vie
 def _is_split(row: Row) -> bool:
     """Tell whether Slurm has a record of its own of a single element."""
     return "Dependency" in row.info.reason or row.info.state not in ("HELD", "PENDING")
-
-

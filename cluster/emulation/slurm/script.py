@@ -140,5 +140,3 @@ def _words(text: str, where: str) -> list[str]:
     if quote:
         raise BadDirective(f"fatal: {where}: Unmatched `{quote}` in [{text}]", 1)
     return [*words, *([] if word is None else ["".join(word)])]
-
-

@@ -202,7 +202,9 @@ def _states(call: Call, text: str | None) -> set[str] | None:
     return found
 
 
-def _rows(call: Call, wanted: Sequence[str] | None, states: set[str] | None, now: float) -> list[Row]:
+def _rows(
+    call: Call, wanted: Sequence[str] | None, states: set[str] | None, now: float
+) -> list[Row]:
     machine = call.machine
     if wanted is None:
         return jobs.recent(machine, now, live_only=not _shows_ended(states))
@@ -320,9 +322,7 @@ class Conditions:
         is_over = state in FINAL and not (row.is_array and not row.info.ended)
         if kind == "after" and (row.info.started or is_over):
             return ""
-        failed = row.is_array and any(
-            row.info.counts.get(each) for each in FINAL - {"COMPLETED"}
-        )
+        failed = row.is_array and any(row.info.counts.get(each) for each in FINAL - {"COMPLETED"})
         if kind == "afterok" and failed:
             return star + "failed"
         if not is_over:

@@ -80,7 +80,7 @@ def dependency(line: Line) -> str:
     """What it still waits for, or (null)."""
     view = line.view
     text = view.options.get("dependency", "")
-    if not text or not view.is_pending and not view.reason.startswith("Dependency"):
+    if not text or (not view.is_pending and not view.reason.startswith("Dependency")):
         return "(null)"
     return show(text, lambda one: line.status(view, one)) or "(null)"
 
@@ -98,8 +98,10 @@ def _output(key: str) -> Callable[[Line], str]:
             return "/dev/null" if key == "stdin" and view.is_batch else ""
         path = os.path.join(view.options.get("workdir", view.extra.cwd), text)
         if text in ("slurm-%j.out", "slurm-%A_%a.out"):
-            return path.replace("%j", str(view.raw)).replace("%A", str(view.row.array)).replace(
-                "%a", str(view.row.index)
+            return (
+                path.replace("%j", str(view.raw))
+                .replace("%A", str(view.row.array))
+                .replace("%a", str(view.row.index))
             )
         return path
 

@@ -172,9 +172,7 @@ def _blocked(call: Call, request: Request, name: str) -> str:
     if request.told & {"constraint"}:
         raise refuse(call, "Invalid feature specification")
     if request.gpus > there.get("gpus", 0) or request.other_gres:
-        raise Stop(
-            f"{call.command}: error: Invalid generic resource (gres) specification\n", 1
-        )
+        raise Stop(f"{call.command}: error: Invalid generic resource (gres) specification\n", 1)
     if request.memory_mib > (partition.memory_mib or there.get("memory_mib", 0)):
         call.err(f"{call.command}: error: Memory specification can not be satisfied\n")
         raise refuse(call, "Requested node configuration is not available")

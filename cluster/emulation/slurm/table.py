@@ -43,9 +43,7 @@ class Column(Generic[T]):
     text: str = ""
 
 
-def short_columns(
-    form: str, letters: Mapping[str, Field[T]]
-) -> tuple[list[Column[T]], list[str]]:
+def short_columns(form: str, letters: Mapping[str, Field[T]]) -> tuple[list[Column[T]], list[str]]:
     """Read a `--format`.
 
     Returns:
@@ -70,9 +68,7 @@ def short_columns(
     return columns, unknown
 
 
-def long_columns(
-    form: str, names: Mapping[str, Field[T]]
-) -> tuple[list[Column[T]], list[str]]:
+def long_columns(form: str, names: Mapping[str, Field[T]]) -> tuple[list[Column[T]], list[str]]:
     """Read a `--Format`: names with `:[.][width][text behind it]`.
 
     Returns:

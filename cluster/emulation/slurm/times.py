@@ -21,10 +21,7 @@ __all__ = [
     "size",
 ]
 
-_SIGNALS = (
-    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP "
-    "TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
-).split()
+_SIGNALS = ["HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"]
 _MEMORY = re.compile(r"(\d+)([KMGTP]?)B?\Z", re.I)
 _KIB = {"K": 1, "": 1024, "M": 1024, "G": 1024**2, "T": 1024**3, "P": 1024**4}
 _LIMIT = re.compile(r"(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(\d+)(?::(\d+))?(?::(\d+))?)\Z")
@@ -139,7 +136,9 @@ def _date(word: str, base: datetime) -> datetime | None:
             number = int(match[year] or base.year)
             try:
                 return base.replace(
-                    year=number + 2000 * (number < 100), month=int(match[month]), day=int(match[day])
+                    year=number + 2000 * (number < 100),
+                    month=int(match[month]),
+                    day=int(match[day]),
                 )
             except ValueError:
                 return None
