@@ -160,8 +160,11 @@ def made_here(directory: str, *, suffix: str = SUFFIX, qtype: str | None = None)
     Only plain files directly in it: no directory is entered, no link followed.
     """
     ends = endings(qtype, suffix)
+    elements = tuple(end for end in ends if end.endswith((".out", ".err", ".exit")))
     with os.scandir(directory) as entries:
         for entry in entries:
-            stem = any(entry.name.endswith(end) and entry.name != end for end in ends)
+            name, _, index = entry.name.rpartition(".")
+            of_element = index.isdecimal() and name.endswith(elements) and name not in elements
+            stem = of_element or any(entry.name.endswith(end) and entry.name != end for end in ends)
             if stem and entry.is_file(follow_symlinks=False):
                 yield Path(entry.path)

@@ -184,6 +184,8 @@ def with_epilogue(command: str, epilogue: Sequence[str], *, guarded: bool) -> li
     before = ["case $- in *e*) cluster_e=-e ;; *) cluster_e=+e ;; esac", "set +e"]
     inside = ['set "$cluster_e"']
     lines = [*before, "(", *inside, command, ")"] if guarded else ["(", command, ")"]
+    # A warning reaches this shell too; the command gets it, for a subshell has no traps.
+    lines.insert(0, "trap : USR1 USR2")
     return [*lines, "CLUSTER_EXITCODE=$?", *epilogue, 'exit "$CLUSTER_EXITCODE"']
 
 

@@ -8,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from cluster import files
-from cluster.script import Function, Script, ScriptParts, compose, render, render_function
+from cluster.script import (
+    Function,
+    Script,
+    ScriptParts,
+    compose,
+    module_words,
+    render,
+    render_function,
+)
 
 
 def run(text: str) -> subprocess.CompletedProcess[str]:
@@ -176,3 +184,37 @@ def test_a_stem_is_free_when_no_file_of_a_job_has_it(tmp_path: Path) -> None:
     (tmp_path / "a_2.cluster.out").touch()
 
     assert files.free_stem(str(tmp_path), "a", files.endings()) == "a_3"
+
+
+def test_what_elements_of_an_array_wrote_is_found_by_its_name(tmp_path: Path) -> None:
+    ours = {
+        "a.cluster.out.3",
+        "a.cluster.exit",
+        "a.cluster.exit.12",
+        "a_func.cluster.py.pickle.out.1",
+    }
+    theirs = {"a.cluster.sbatch.3", "a.out.3", "a.cluster.out.x", ".cluster.out.3"}
+    for name in ours | theirs:
+        (tmp_path / name).touch()
+
+    assert {path.name for path in files.made_here(str(tmp_path))} == ours
+
+
+def test_a_name_is_free_again_when_its_files_are_gone(tmp_path: Path) -> None:
+    taken = [files.free_stem(str(tmp_path), "job", files.endings())]
+    for _ in range(3):
+        (tmp_path / f"{taken[-1]}.cluster").touch()
+        taken.append(files.free_stem(str(tmp_path), "job", files.endings()))
+    for path in tmp_path.iterdir():
+        path.unlink()
+
+    assert taken == ["job", "job_2", "job_3", "job_4"]
+    assert files.free_stem(str(tmp_path), "job", files.endings()) == "job"
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [("purge", ["purge"]), ("-gcc", ["unload", "gcc"]), ("a b", ["load", "a", "b"])],
+)
+def test_modules_are_loaded_unloaded_and_purged(module: str, words: list[str]) -> None:
+    assert module_words(module) == words

@@ -10,14 +10,12 @@ again until it is gone.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import resource  # noqa: F401  os.wait4 imports it, too late when no descriptor is left
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
@@ -26,10 +24,10 @@ from cluster.local.ending import Ending
 from cluster.local.journal import Key
 from cluster.local.limits import Limits
 from cluster.local.loop import Loop, Timer
-from cluster.local.node_job import Job, Usage
+from cluster.local.node_job import Finished, Job, Settings, Usage, leave_note, named_path
 from cluster.local.slots import Slots
 from cluster.local.warm_pool import WarmPool
-from cluster.spec import Launch, fill
+from cluster.spec import Launch
 
 _log = logging.getLogger(__name__)
 
@@ -40,19 +38,6 @@ GROUP_RETRY_S = 1.0
 FLUSH_S = 0.005  # what is not urgent in the journal waits so long for what is
 _MIB = 1 << 20
 _RUSAGE_UNIT = 1 if processes.IS_MACOS else 1024  # ru_maxrss: bytes there, KiB here
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What the configuration may change."""
-
-    memory_interval_s: float = memory_limit.WATCH_INTERVAL_S
-    warm_idle_s: float = 60.0
-
-
-@dataclass(slots=True)
-class _Finished:
-    report: wire.Exited
-    is_shared: bool  # a process that may be of this job still lives, and may write
 
 
 class Execution:
@@ -98,7 +83,7 @@ class Execution:
         self._queued: dict[Key, Job] = {}  # to start in the place of others
         self._leaders: dict[int, Job] = {}
         self._closing: dict[Key, Job] = {}
-        self._finished: dict[Key, _Finished] = {}
+        self._finished: dict[Key, Finished] = {}
         self._is_unsettled = False
         self._settling: Timer | None = None
         self._flushing: Timer | None = None
@@ -157,7 +142,7 @@ class Execution:
             now = time.time()
             reason = f"the node cannot read how to start it: {error}"
             exited = wire.Exited(*key, spawn.NOT_RUN << 8, "start", reason, now, now)
-            self._finished[key] = _Finished(exited, is_shared=False)
+            self._finished[key] = Finished(exited, is_shared=False)
             return exited
         if order.queued:  # made ready now: when its turn comes, a core waits for it
             self._queued[key] = job
@@ -206,8 +191,8 @@ class Execution:
         except OSError as error:
             raise spawn.not_started(error, "a file for its output") from error
         launch = job.launch
-        job.out = _named_path(launch, launch.stdout) or self._slots.path(slot, "out")
-        job.err = _named_path(launch, launch.stderr) or self._slots.path(slot, "err")
+        job.out = named_path(launch, launch.stdout) or self._slots.path(slot, "out")
+        job.err = named_path(launch, launch.stderr) or self._slots.path(slot, "err")
         kind = "function" if job.is_function else "command"
         if crash.armed:
             crash.point("node.before_begin")
@@ -329,26 +314,12 @@ class Execution:
     def _end(self, job: Job, why: str, reason: str, grace_s: float) -> None:
         if job.status is None and not job.why:
             job.why, job.reason = why, reason
-            self._note(job)
+            leave_note(job)
         if job.pid:
             self._ending.terminate(job, grace_s)
         elif not job.is_function or self._pool.withdraw(*job.key):
             self._leader_ended(job, int(signal.SIGTERM))
             self._finish(job)
-
-    def _note(self, job: Job) -> None:
-        """Write into the job's stderr what its submitter wants said there about such an end."""
-        note = job.launch.notes.get(job.why)
-        if not note or not job.pid:
-            return
-        now = time.strftime("%Y-%m-%dT%H:%M:%S").encode()
-        with contextlib.suppress(OSError):
-            flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC
-            fd = os.open(job.err, flags)
-            try:
-                os.write(fd, fill(note, {"time": now}))
-            finally:
-                os.close(fd)
 
     def end_all(self, why: str, reason: str) -> None:
         """End every job."""
@@ -405,7 +376,7 @@ class Execution:
             if not job.why and job.group.oom_kills():
                 limit_mib = job.order.memory_mib
                 job.why, job.reason = "memory", f"it needed more memory than {limit_mib} MiB"
-                self._note(job)
+                leave_note(job)
         if job.slot < 0:  # it did not get as far as the journal
             return
         if crash.armed:
@@ -482,7 +453,7 @@ class Execution:
             scratch.remove(job.launch.scratch)
         report = job.exited_report(content, following)
         is_shared = self._ending.orphans.may_be_left_by(job.key)
-        self._finished[job.key] = _Finished(report, is_shared)
+        self._finished[job.key] = Finished(report, is_shared)
         self._closing.pop(job.key, None)
         del self.jobs[job.key]
         self._ending.orphans.forget(job.key)
@@ -519,7 +490,3 @@ class Execution:
             self._slots.retire(slot)
         else:
             self._slots.give_back(slot)
-
-
-def _named_path(launch: Launch, named: bytes) -> str:
-    return os.path.join(os.fsdecode(launch.cwd), os.fsdecode(named)) if named else ""

@@ -27,9 +27,9 @@ import msgspec
 
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import crash, lifecycle, wire
-from cluster.local.execution import Execution, Settings
+from cluster.local.execution import Execution
 from cluster.local.loop import Loop, Timer
-from cluster.local.node_job import Job
+from cluster.local.node_job import Job, Settings
 
 _log = logging.getLogger(__name__)
 

@@ -1,17 +1,21 @@
-"""What the node knows of one attempt of one job.  Data only."""
+"""What the node knows of one attempt of one job."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from cluster.local import wire
+import msgspec
+
+from cluster.local import memory_limit, wire
 from cluster.local.journal import Key
 from cluster.local.loop import Timer
 from cluster.local.memory_limit import Group
 from cluster.local.processes import Process
-from cluster.spec import Launch
+from cluster.spec import Launch, fill
 
 
 class Usage(Protocol):
@@ -102,3 +106,37 @@ class Job:
             content,
             *following,
         )
+
+
+@dataclass(slots=True)
+class Finished:
+    """A job that is over, until the server has acknowledged it."""
+
+    report: wire.Exited
+    is_shared: bool  # a process that may be of this job still lives, and may write
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """What the configuration may change."""
+
+    memory_interval_s: float = memory_limit.WATCH_INTERVAL_S
+    warm_idle_s: float = 60.0
+
+
+def named_path(launch: Launch, named: bytes) -> str:
+    """Give the absolute path of a file that the user named; empty if there is none."""
+    return os.path.join(os.fsdecode(launch.cwd), os.fsdecode(named)) if named else ""
+
+
+def leave_note(job: Job) -> None:
+    """Write into the job's stderr what its submitter wants said there about such an end."""
+    note = job.launch.notes.get(job.why)
+    if not note or not job.pid:
+        return
+    now = time.strftime("%Y-%m-%dT%H:%M:%S").encode()
+    with contextlib.suppress(OSError):
+        fd = os.open(job.err, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            os.write(fd, fill(note, {"time": now}))
+        finally:
+            os.close(fd)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 from fault_driver import Queue, lives, run_twice, until
 
 from cluster.errors import ServerUnavailable
-from cluster.local import connection, wire
+from cluster.local import connection, lifecycle, wire
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
@@ -130,3 +131,14 @@ def test_a_wait_that_is_under_way_outlives_a_stop(queue: Queue) -> None:
     waiter.join()
 
     assert states == {job: "COMPLETED"}
+
+
+def test_a_stop_right_after_the_start_takes_the_node_along(queue: Queue) -> None:
+    queue.client.query(ids=())
+    until(lambda: queue.pid_of("node"))
+    before = time.monotonic()
+
+    assert lifecycle.stop_everything(queue.state_dir)
+
+    assert time.monotonic() - before < 4.0  # a node that nobody tells waits longer for a signal
+    assert queue.daemons() == []

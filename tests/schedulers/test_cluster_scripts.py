@@ -270,6 +270,20 @@ def test_a_warning_to_the_script_alone_is_handed_on_to_the_program(tmp_path: Pat
     assert (out, process.returncode) == (b"1 True\n", 5)
 
 
+@pytest.mark.parametrize("qtype", ["lsf", "slurm"])
+def test_the_epilogue_runs_after_a_warning_too(tmp_path: Path, qtype: str) -> None:
+    scripts = make(
+        command(sys.executable, "-c", LISTENER), tmp_path, Plain(qtype, warns=True),
+        signal=(signal.SIGUSR1, 60.0), epilogue='echo "after $CLUSTER_EXITCODE"',
+    )  # fmt: skip
+
+    with started(scripts, tmp_path / "ready") as process:
+        os.kill(process.pid, signal.SIGUSR1)
+        out, _ = process.communicate(timeout=END_S)
+
+    assert (out, process.returncode) == (b"1 True\nafter 5\n", 5)
+
+
 # ---------------------------------------------------------------- nothing is evaluated
 
 NASTY = [

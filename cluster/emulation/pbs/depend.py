@@ -52,7 +52,9 @@ def read(call: Call, text: str) -> Waits:
         targets = ids.lookup(call, names)
         if any(name is None for name, _, _ in targets):
             raise flavour.usage(call, "illegal -W value")
-        shown.append(":".join([word, *(f"{n.shown}@{call.machine.host}" for n, *_ in targets if n)]))
+        shown.append(
+            ":".join([word, *(f"{n.shown}@{call.machine.host}" for n, *_ in targets if n)])
+        )
         for _, _, rows in targets:
             waits.is_void = waits.is_void or not rows
             found += [Dependency(row.id, kind) for row in rows]

@@ -53,7 +53,8 @@ usage: qsub [-a date_time] [-A account_string] [-c interval]
        qsub --version
 """,
     "qstat": """\
-usage: qstat [-f] [-J] [-p] [-t] [-x] [-E] [-F format] [-D delim] [job_identifier... | destination...]
+usage: qstat [-f] [-J] [-p] [-t] [-x] [-E] [-F format] [-D delim] \
+[job_identifier... | destination...]
        qstat [-a|-i|-r|-H|-T] [-J] [-t] [-u user_list] [-n] [-s] [-G|-M] [-1] [-w]
        qstat -Q [-f] [-F format] [-D delim] [destination... ]
        qstat -q [-G|-M] [destination... ]
@@ -84,14 +85,15 @@ usage: qsub [-a date_time] [-A account_string] [-b secs]
       [-W additional_attributes] [-v variable_list] [-V ] [-x] [-X] [-z] [script]
 """,
     "qstat": """\
-usage: 
-qstat [-f [-1]] [-W site_specific] [-x] [ job_identifier... | destination... ]
+usage: \
+\nqstat [-f [-1]] [-W site_specific] [-x] [ job_identifier... | destination... ]
 qstat [-a|-i|-r|-e] [-u user] [-n [-1]] [-s] [-t] [-G|-M] [-R] [job_id... | destination...]
 qstat -Q [-f [-1]] [-W site_specific] [ destination... ]
 qstat -q [-G|-M] [ destination... ]
 qstat -B [-f [-1]] [-W site_specific] [ server_name... ]
 """,
-    "qdel": "usage: qdel [{ -a | -c | -p | -t | -W delay | -m message}] [<JOBID>[<JOBID>]|'all'|'ALL']...\n",
+    "qdel": "usage: qdel [{ -a | -c | -p | -t | -W delay | -m message}] "
+    "[<JOBID>[<JOBID>]|'all'|'ALL']...\n",
     "qselect": """\
 usage: qselect [-a [op]date_time] [-A account_string] [-c [op]interval]
 \t[-h hold_list] [-l resource_list] [-N name] [-p [op]priority]
@@ -104,8 +106,8 @@ _USAGES = {
     "qsig": "usage: qsig [-s signal] job_identifier...\n",
     "qrerun": "usage: qrerun [-W force] job_identifier...\n",
     "qalter": "usage: qalter [-a date_time] [-A account_string] [-e path] [-h hold_list] [-j y|n]\n"
-    "\t[-l resource_list] [-N jobname] [-o path] [-p priority] [-r y|n] [-W otherattributes=value...]"
-    " job_identifier...\n",
+    "\t[-l resource_list] [-N jobname] [-o path] [-p priority] [-r y|n]"
+    " [-W otherattributes=value...] job_identifier...\n",
     "qmove": "usage: qmove destination job_identifier...\n",
     "qmsg": "usage: qmsg [-O] [-E] message_string job_identifier...\n",
     "qorder": "usage: qorder job_identifier job_identifier\n",

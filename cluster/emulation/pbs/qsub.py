@@ -19,14 +19,17 @@ from cluster.emulation.pbs.wishes import BadValue, Indices, Wishes
 from cluster.emulation.pbs.words import BadOption, directives, options
 from cluster.emulation.settings import Partition
 from cluster.errors import Unsatisfiable, WaitTimeout
-from cluster.spec import ArraySpec
+from cluster.spec import ArraySpec, Launch
 
 __all__ = ["qsub"]
 
 _LOOK_S = 5.0  # so often a blocking qsub looks whether its caller is still there
 _KNOWN_W = frozenset(
-    "depend block umask stagein stageout sandbox group_list run_count cred x pwd interactive "
-    "release_nodes_on_stageout tolerate_node_failures max_run_subjobs create_resv_from_job".split()
+    (
+        *("depend", "block", "umask", "stagein", "stageout", "sandbox", "group_list", "run_count"),
+        *("cred", "x", "pwd", "release_nodes_on_stageout", "tolerate_node_failures"),
+        "max_run_subjobs",
+    )
 )
 
 
@@ -98,7 +101,9 @@ def _script(
         if own.is_pro:
             reason = error.strerror or "No such file or directory"
             raise Stop(f"qsub: script file:: {reason}\n", 1) from None
-        raise Stop(f"qsub: script file '{operands[0]}' cannot be loaded - {error.strerror}\n", 1) from None
+        raise Stop(
+            f"qsub: script file '{operands[0]}' cannot be loaded - {error.strerror}\n", 1
+        ) from None
     name = os.path.basename(operands[0].rstrip("/")) or "STDIN"
     return text, name if own.is_pro else name[:64]
 
@@ -133,9 +138,9 @@ def _check(asked: Wishes, own: flavour.Flavour) -> None:
     for letter, values in allowed.items():
         if letter in one and one[letter] not in values:
             raise BadValue(letter)
-    if "p" in one:
-        if not re.fullmatch(r"[+-]?\d{1,4}", one["p"]) or not -1024 <= int(one["p"]) <= 1023:
-            raise BadValue("p")
+    priority = one.get("p", "0")
+    if not re.fullmatch(r"[+-]?\d{1,4}", priority) or not -1024 <= int(priority) <= 1023:
+        raise BadValue("p")
     if not re.fullmatch(r"[oednD]*", one.get("k", "")):
         raise BadValue("k")
     if not re.fullmatch(r"[0-7]{1,4}", asked.others.get("umask", "0")):
@@ -210,7 +215,11 @@ def _submit(
 
 
 def _queued(
-    call: Call, made: starting.Launch, spec: dict[str, object], extra: Extra, env: dict[bytes, bytes]
+    call: Call,
+    made: Launch,
+    spec: dict[str, object],
+    extra: Extra,
+    env: dict[bytes, bytes],
 ) -> str:
     machine, strict = call.machine, call.settings.strict
     try:

@@ -16,14 +16,15 @@ __all__ = ["BadResource", "Request", "clock", "kilobytes", "merge", "read", "sec
 
 _SIZES = ("mem", "vmem", "pmem", "pvmem", "file", "pf", "ppf", "srfs", "swap")
 _TIMES = ("walltime", "cput", "pcput", "min_walltime", "max_walltime")
-_NUMBERS = ("ncpus", "nodect", "mpiprocs", "mpiprocs", "ngpus", "procs", "nice", "gpus", "naccelerators",
-            "ompthreads", "mpparch", "mics", "nmics", "procct")  # fmt: skip
-_TEXTS = ("select", "nodes", "place", "arch", "host", "software", "vnode", "other", "feature",
-          "neednodes", "qos", "partition", "opsys", "gres", "naccesspolicy", "geometry", "walltime_max",
-          "depend", "advres", "gattr", "nodeset", "signal", "prologue", "epilogue", "reqattr",
-          "jobflags", "rmtype", "sid", "size", "tpn", "trl", "template", "var", "image", "taskspernode",
-          "accelerator", "accelerator_model", "aoe", "eoe", "chunk", "exec_vnode", "hbmem",
-          "max_run_subjobs", "preempt_targets", "soft_walltime", "start_time", "stageout")  # fmt: skip
+_NUMBERS = tuple(
+    "ncpus nodect mpiprocs ngpus procs nice gpus naccelerators ompthreads mics nmics procct".split()  # noqa: SIM905
+)
+_TEXTS = tuple(
+    """select nodes place arch host software vnode other feature neednodes qos partition opsys gres
+    naccesspolicy nodeset walltime_max depend advres gattr signal prologue epilogue reqattr image
+    jobflags tpn trl template var accelerator accelerator_model aoe eoe hbmem max_run_subjobs
+    preempt_targets soft_walltime start_time""".split()  # noqa: SIM905
+)
 _KNOWN = frozenset((*_SIZES, *_TIMES, *_NUMBERS, *_TEXTS))
 _UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 
@@ -167,15 +168,26 @@ def merge(asked: Mapping[str, str], *, is_pro: bool) -> Request:
     request = Request()
     if "select" in asked:
         chunks = [
-            (n, int(f.get("ncpus", 1)), int(f.get("mpiprocs", 1)), int(f.get("ngpus", 0)),
-             kilobytes(f.get("mem", "0")) or 0.0)
+            (
+                n,
+                int(f.get("ncpus", 1)),
+                int(f.get("mpiprocs", 1)),
+                int(f.get("ngpus", 0)),
+                kilobytes(f.get("mem", "0")) or 0.0,
+            )
             for n, f in _chunks(asked["select"])
-        ]  # fmt: skip
+        ]
     elif "nodes" in asked:
         chunks = [
-            (n, int(f.get("ppn", f.get("ncpus", 1))), int(f.get("ppn", 1)), int(f.get("gpus", 0)), 0.0)
+            (
+                n,
+                int(f.get("ppn", f.get("ncpus", 1))),
+                int(f.get("ppn", 1)),
+                int(f.get("gpus", 0)),
+                0.0,
+            )
             for n, f in _hosts(asked["nodes"])
-        ]  # fmt: skip
+        ]
     else:
         cores = max(1, int(asked.get("ncpus", asked.get("procs", "1"))))
         slots = cores if "procs" in asked else 1

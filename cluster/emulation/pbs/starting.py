@@ -196,5 +196,3 @@ def _of_element(flavour: Flavour, id: bytes) -> dict[str, str | bytes]:
         return {"PBS_ARRAYID": place("index")}
     array = place("array") + b"[]." + id.rpartition(b"].")[2]
     return {"PBS_ARRAY_INDEX": place("index"), "PBS_ARRAY_ID": array}
-
-

@@ -6,6 +6,7 @@ A job that is no array has one task whose number nobody shows.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ __all__ = ["Line", "Target", "error", "is_error", "letters", "lines", "select", 
 
 _ALIVE = tuple(state for state in states.ALL if state not in states.FINAL)
 _ERROR = "Error: "  # begins the reason of what was started in vain, see `JobSpec.codes`
+_ENDING_S = 300.0  # the longest that we look back for those being ended
 _PRIORITY = 0.555  # of a job nobody gave a priority, as installed
 _WORD = re.compile(r"(\d+)(?:\.(.+))?\Z", re.ASCII)
 
@@ -125,12 +127,9 @@ class Line:
 def alive(machine: Machine, *, each: bool = False) -> list[Row]:
     """Give what is not over: arrays whole where no task differs, else by task."""
     rows: list[Row] = []
-    for row in machine.rows(states=(*_ALIVE, states.CANCELLED), since=0.0):
+    for row in alive_jobs(machine):
         if not row.is_array:
-            if row.info.state not in states.FINAL or row.info.ending:
-                rows.append(row)
-            continue
-        if all(state in states.FINAL for state in row.info.counts) and not _ends(machine, row):
+            rows.append(row)
             continue
         same = len(row.info.counts) == 1 and next(iter(row.info.counts)) in ("PENDING", "HELD")
         if same and not each:
@@ -139,11 +138,6 @@ def alive(machine: Machine, *, each: bool = False) -> list[Row]:
             found = machine.rows([row.id], elements=True)
             rows += [r for r in found if r.info.state not in states.FINAL or r.info.ending]
     return rows
-
-
-def _ends(machine: Machine, row: Row) -> bool:
-    # an array is over once all its tasks are for people, though some may still be ending
-    return not row.info.ended
 
 
 def tasks_of(row: Row) -> tuple[int, ...]:
@@ -242,7 +236,9 @@ def select(machine: Machine, words: Sequence[str], program: str) -> list[Target]
 
 def alive_jobs(machine: Machine) -> list[Row]:
     """Give jobs and arrays that are not over."""
-    return [row for row in machine.rows() if _is_alive(row)]
+    shown = (*_ALIVE, states.CANCELLED)  # those that are being ended are cancelled already
+    found = machine.rows(states=shown, since=time.time() - _ENDING_S)
+    return [row for row in found if _is_alive(row)]
 
 
 def _is_alive(row: Row) -> bool:

@@ -13,13 +13,16 @@ from cluster.emulation.families import Handler
 from cluster.emulation.slurm.sacct import sacct
 from cluster.emulation.slurm.scancel import scancel
 from cluster.emulation.slurm.squeue import squeue
+from cluster.emulation.slurm.srun import salloc, srun
 from cluster.emulation.slurm.submit import sbatch
 
 __all__ = ["COMMANDS"]
 
 COMMANDS: Mapping[str, Handler] = {
     "sacct": sacct,
+    "salloc": salloc,
     "sbatch": sbatch,
     "scancel": scancel,
     "squeue": squeue,
+    "srun": srun,
 }

@@ -246,7 +246,9 @@ def check(values: Mapping[str, str]) -> None:
         if key in _COUNTS:
             if not re.match(r"[1-9]\d*", value):
                 raise BadValue(f'Invalid numeric value "{value}" for --{key}.', 1)
-        elif (key in _MEMORY and memory(value) is None) or (key in ("time", "time-min") and minutes(value) is None):
+        elif (key in _MEMORY and memory(value) is None) or (
+            key in ("time", "time-min") and minutes(value) is None
+        ):
             raise BadValue(f"Invalid --{key} specification")
         elif key == "signal" and parse_signal(value) is None:
             raise BadValue("Invalid --signal specification")

@@ -26,7 +26,7 @@ from cluster.errors import Unsatisfiable
 from cluster.spec import ArraySpec, Launch, place
 from cluster.states import FINAL
 
-__all__ = ["Need", "common", "placed", "refuse", "sbatch", "settle", "submit"]
+__all__ = ["Need", "common", "placed", "refuse", "sbatch", "settle", "submit", "test_only"]
 
 
 def sbatch(call: Call) -> int:
@@ -52,7 +52,7 @@ def sbatch(call: Call) -> int:
     need = common(call, values, _default_name(command, path))
     array = _array(call, values)
     if "test-only" in values:
-        return _test_only(call, need)
+        return test_only(call, need)
     id = _queue(call, need, script, words[1:], path, array)
     _tell(call, values, id)
     return _wait(call, id) if "wait" in values else 0
@@ -381,7 +381,7 @@ def _wait(call: Call, id: str) -> int:
     return max((code or number for code, number in codes), default=0)
 
 
-def _test_only(call: Call, need: Need) -> int:
+def test_only(call: Call, need: Need) -> int:
     if need.blocked:
         raise Stop("allocation failure: Requested node configuration is not available\n", 1)
     newest = call.machine.rows(limit=1)

@@ -21,8 +21,12 @@ __all__ = [
     "size",
 ]
 
-_SIGNALS = ["HUP", "INT", "QUIT", "ILL", "TRAP", "ABRT", "BUS", "FPE", "KILL", "USR1", "SEGV", "USR2", "PIPE", "ALRM", "TERM", "STKFLT", "CHLD", "CONT", "STOP", "TSTP", "TTIN", "TTOU", "URG", "XCPU", "XFSZ", "VTALRM", "PROF", "WINCH", "IO", "PWR", "SYS"]
-_MEMORY = re.compile(r"(\d+)([KMGTP]?)B?\Z", re.I)
+_NAMES = (
+    "HUP INT QUIT ILL TRAP ABRT BUS FPE KILL USR1 SEGV USR2 PIPE ALRM TERM STKFLT CHLD CONT STOP "
+    "TSTP TTIN TTOU URG XCPU XFSZ VTALRM PROF WINCH IO PWR SYS"
+)
+_SIGNALS = _NAMES.split()
+_MEMORY = re.compile(r"(\d+)([KMGTP]?)B?\Z", re.IGNORECASE)
 _KIB = {"K": 1, "": 1024, "M": 1024, "G": 1024**2, "T": 1024**3, "P": 1024**4}
 _LIMIT = re.compile(r"(?:(\d+)-(\d+)(?::(\d+))?(?::(\d+))?|(\d+)(?::(\d+))?(?::(\d+))?)\Z")
 _FOREVER = ("-1", "INFINITE", "UNLIMITED")
@@ -73,20 +77,21 @@ def parse_signal(text: str) -> tuple[int, float, bool] | None:
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_NOW = re.compile(r"now(?:\s*([+-])\s*(\d+)\s*([a-z]*))?\Z", re.I)
-_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*(am|pm)?\Z", re.I)
+_NOW = re.compile(r"now(?:\s*([+-])\s*(\d+)\s*([a-z]*))?\Z", re.IGNORECASE)
+_CLOCK = re.compile(r"(\d{1,2}):(\d\d)(?::(\d\d)(?:\.\d+)?)?\s*(am|pm)?\Z", re.IGNORECASE)
 _DATES = (
     (re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})\Z"), (1, 2, 3)),
     (re.compile(r"(\d{1,2})[/.](\d{1,2})(?:[/.](\d{2,4}))?\Z"), (3, 1, 2)),
     (re.compile(r"(\d\d)(\d\d)(\d\d)\Z"), (3, 1, 2)),
 )
 _HOURS = {"midnight": 0, "elevenses": 11, "noon": 12, "fika": 15, "teatime": 16}
+_DIGITS_OF_NOW = 9  # a number so long is seconds since the epoch
 
 
 def moment(text: str, now: float) -> float | None:
     """Read a point in time, seconds since the epoch; None if it is none."""
     text = text.strip()
-    if text.isdigit() and len(text) > 8:
+    if text.isdigit() and len(text) >= _DIGITS_OF_NOW:
         return float(text)
     match = _NOW.match(text)
     if match:
@@ -95,22 +100,23 @@ def moment(text: str, now: float) -> float | None:
             return None
         offset = int(match[2] or 0) * unit
         return now - offset if match[1] == "-" else now + offset
-    day, clock_, rolls = None, None, True
+    return _date_and_clock(text, now)
+
+
+def _date_and_clock(text: str, now: float) -> float | None:
+    day, at = None, None
     base = datetime.fromtimestamp(now)
     for word in re.split(r"[T\s-](?=\d{1,2}:)|\s+", text):
-        found = _clock(word)
-        date = _date(word, base)
-        if found is not None and clock_ is None:
-            clock_ = found
+        found, date = _clock(word), _date(word, base)
+        if found is not None and at is None:
+            at = found
         elif date is not None and day is None:
-            day, rolls = date, False
+            day = date
         else:
             return None
-    if day is None:
-        day = base
-    hours, mins, secs = clock_ or (0, 0, 0)
-    when = day.replace(hour=hours, minute=mins, second=secs, microsecond=0)
-    if rolls and when.timestamp() < now:
+    hours, mins, secs = at or (0, 0, 0)
+    when = (day or base).replace(hour=hours, minute=mins, second=secs, microsecond=0)
+    if day is None and when.timestamp() < now:
         when += timedelta(days=1)
     return when.timestamp()
 
@@ -134,12 +140,9 @@ def _date(word: str, base: datetime) -> datetime | None:
         match = pattern.match(word)
         if match:
             number = int(match[year] or base.year)
+            number += 2000 if number < 100 else 0
             try:
-                return base.replace(
-                    year=number + 2000 * (number < 100),
-                    month=int(match[month]),
-                    day=int(match[day]),
-                )
+                return base.replace(year=number, month=int(match[month]), day=int(match[day]))
             except ValueError:
                 return None
     return None
@@ -171,12 +174,9 @@ def _split(seconds: float) -> tuple[int, int, int, int]:
     return whole // 86400, whole // 3600 % 24, whole // 60 % 60, whole % 60
 
 
-def size(mib: float) -> str:
+def size(mib: int) -> str:
     """Write an amount of memory: 100M, 2G, 1500M."""
-    amount, units = mib, "MGTP"
-    if amount == int(amount):
-        at = 0
-        while amount and amount % 1024 == 0 and at < 3:
-            amount, at = amount // 1024, at + 1
-        return f"{int(amount)}{units[at]}"
-    return f"{mib:.2f}M"
+    at = 0
+    while mib and mib % 1024 == 0 and at < 3:
+        mib, at = mib // 1024, at + 1
+    return f"{mib}{'MGTP'[at]}"

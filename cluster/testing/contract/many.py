@@ -20,15 +20,35 @@ __all__ = [
     "test_jobs_are_given_as_they_end",
     "test_many_jobs_at_once_all_give_their_own_result",
     "test_the_queue_lists_what_runs",
+    "test_the_same_script_prints_the_same_everywhere",
     "test_zz_a_job_that_takes_too_long_is_ended",
 ]
 
 
-def elsewhere(text: str) -> str:
+# Nothing in it says which scheduler it is for.
+SCRIPT = """
+squares = [cluster.submit(lambda x: x * x, (n,), name=f"square {n}") for n in range(3)]
+last = cluster.submit("echo done; exit 3", dependencies=squares)
+never = cluster.submit(["true"], dependencies={"afterok": last})
+print([job.get(60) for job in squares], tuple(last.get(60)))
+try:
+    never.get(60)
+except cluster.JobCancelled as error:
+    print(error.state, error.exitcode)
+print([job.state for job in (*squares, last, never)])
+"""
+PRINTS = """\
+[0, 1, 4] (3, 'done\\n', '')
+CANCELLED None
+['COMPLETED', 'COMPLETED', 'COMPLETED', 'FAILED', 'CANCELLED']
+"""
+
+
+def elsewhere(text: str, folder: str | os.PathLike[str] = ".") -> str:
     """Run Python in another process; give what it prints."""
     done = subprocess.run(
         [sys.executable, "-c", f"import cluster\n{text}"],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=120, check=False, cwd=folder,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -52,6 +72,10 @@ def test_a_job_submits_a_job_and_waits_for_it(site: Site) -> None:
     assert (own, value) == (job.id, 5)
     assert inner != own
     assert cluster.Job.load(inner, site.qtype).state == "COMPLETED"
+
+
+def test_the_same_script_prints_the_same_everywhere(site: Site) -> None:
+    assert elsewhere(SCRIPT, site.folder) == PRINTS
 
 
 def test_another_process_gets_a_job_s_value_by_its_id(site: Site) -> None:
