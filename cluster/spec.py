@@ -86,6 +86,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             "walltime", "memory", "requeue"; the place "time" is when.
         scratch: a directory that is made for the process before its start, and
             removed with all that is in it when nothing of the job lives any more.
+        soft_memory: its memory is set apart for it, but nobody enforces it.
         fills: `stdout`, `stderr`, `scratch`, `notes` and the values of `env_set` have places
             in them for what is known only when the job starts, see `fill`.  A
             variable that becomes empty by that is not set.
@@ -114,6 +115,7 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     warn_first: bool = False
     notes: dict[str, bytes] = {}
     scratch: bytes = b""
+    soft_memory: bool = False
 
 
 class JobSpec(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -270,7 +270,7 @@ def print_all(where: dict[str, Any], results: dict[str, dict[str, Any]], absent:
     ):
         if len(rows) > 1:
             print(f"\n{title}")
-            print_columns(rows, right=range(1, 5) if title[1] in "12" else range(1, len(rows[0])))
+            print_columns(rows, right=range(1, 7) if title[1] in "12" else range(1, len(rows[0])))
     for name in absent:
         print(f"\n{name}: not there, left out")
 

@@ -9,6 +9,7 @@ Executed inside a shim, which gives it `sock`, `send` and `receive`, and calls
                ("signalled", number)                   sent to this command itself
     emulation  ("signal", number)                      to all tasks
                ("end", seconds)                        SIGTERM, then SIGKILL after so long
+               ("write", fd, bytes)                    as outside
 
 A request is a dict; `tasks` in it has a dict for each rank: argv, env, stdin,
 stdout, stderr (a path, None for our own).
@@ -196,8 +197,11 @@ class Tasks:
             if rank is not None:
                 self.ended.append((rank, status))
 
-    def obey(self, verb, value):
-        if verb == "signal":
+    def obey(self, verb, value, data=b""):
+        if verb == "write":
+            while data:
+                data = data[os.write(value, data) :]
+        elif verb == "signal":
             self.kill(value)
         elif verb == "end":
             self.kill(signal.SIGTERM)

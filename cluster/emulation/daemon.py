@@ -32,6 +32,7 @@ __all__ = ["Emulation", "ensure", "main"]
 
 IDLE_S = 600.0
 CALLS_AT_ONCE = 512  # salloc, srun and sbatch --wait hold one each
+KEEPER = "keeper"  # a thread of this name has something to do yet, with no call open
 _LOOK_S = 5.0
 
 
@@ -112,6 +113,8 @@ class Emulation:
                 return
 
     def _is_idle(self) -> bool:
+        if any(thread.name.startswith(KEEPER) for thread in threading.enumerate()):
+            return False
         with self._lock:
             return not self._open and time.monotonic() - self._last > self._idle_s
 

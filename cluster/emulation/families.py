@@ -25,6 +25,12 @@ def _nothing(home: str) -> dict[str, str]:
     return {}
 
 
+def _lsf_files(home: str) -> dict[str, str]:
+    from cluster.emulation.lsf.conf import files
+
+    return files(home)
+
+
 @dataclass(frozen=True)
 class Family:
     """One scheduler.
@@ -77,7 +83,20 @@ FAMILIES: dict[str, Family] = {
         Family("pbs", "OpenPBS", "torque", "cluster.emulation.pbs", tuple(_PBS.split())),
         Family("torque", "Torque", "torque", "cluster.emulation.pbs", tuple(_TORQUE.split())),
         Family("sge", "Grid Engine", "sge", "cluster.emulation.sge", tuple(_SGE.split())),
-        Family("lsf", "LSF", "lsf", "cluster.emulation.lsf", tuple(_LSF.split())),
+        Family(
+            "lsf",
+            "LSF",
+            "lsf",
+            "cluster.emulation.lsf",
+            tuple(_LSF.split()),
+            _lsf_files,
+            {
+                "LSF_ENVDIR": "{home}/conf",
+                "LSF_CONFDIR": "{home}/conf",
+                "LSF_BINDIR": "{home}/bin",
+                "LSF_SERVERDIR": "{home}/bin",
+            },
+        ),
     )
 }
 

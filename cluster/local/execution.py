@@ -204,7 +204,7 @@ class Execution:
         if crash.armed:
             crash.point("node.after_begin")
         job.slot = slot
-        if job.order.memory_mib:
+        if job.order.memory_mib and not job.launch.soft_memory:
             name = f"cluster-{self._ending.token(job.key)}"
             job.group = memory_limit.make_group(name, job.order.memory_mib)
 

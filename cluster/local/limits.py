@@ -40,7 +40,7 @@ class Limits:
         """The job has its process now."""
         if job.order.walltime_s:
             self._limit_time(job, job.order.walltime_s)
-        if job.order.memory_mib:
+        if job.order.memory_mib and not job.launch.soft_memory:
             self._limit_memory(job)
 
     def forget(self, job: Job) -> None:

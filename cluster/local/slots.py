@@ -174,10 +174,19 @@ def _take(path: str, kept: str) -> Output:
     if size == 0:
         return Output()
     if size <= INLINE_LIMIT:
-        with contextlib.suppress(OSError), open(path, "rb", buffering=0) as file:
-            return Output(data=file.read(INLINE_LIMIT))
+        with contextlib.suppress(OSError):
+            return Output(data=_read(path, size))
     _keep(path, kept)  # it is large; or there is no descriptor to read it with
     return Output(file=os.fsencode(kept))
+
+
+def _read(path: str, size: int) -> bytes:
+    # A buffer of the size that is there: one of the largest size is mapped and unmapped each time.
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, size)
+    finally:
+        os.close(fd)
 
 
 def _keep(path: str, kept: str) -> None:

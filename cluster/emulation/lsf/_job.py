@@ -106,10 +106,8 @@ class Job:
 
     def prepare(self):
         """Clear what an earlier attempt left, and name the files for the command."""
-        try:
+        if self.asked() == "REQUEUE":
             os.unlink(self.cause_file)
-        except OSError:
-            pass
         for key, name in (("out", "LSB_OUTPUTFILE"), ("err", "LSB_ERRORFILE"),
                           ("in", "LSB_INPUTFILE")):  # fmt: skip
             if self.facts.get(key):
@@ -358,9 +356,9 @@ Resource usage summary:
 The output (if any) follows:
 
 """
-        tail = "\n\nPS:\n\n"
+        tail = ""
         if facts.get("err"):
-            tail += f"Read file <{self.path('err')}> for stderr output of this job.\n\n"
+            tail = f"\n\nPS:\n\nRead file <{self.path('err')}> for stderr output of this job.\n\n"
         return head, tail
 
 

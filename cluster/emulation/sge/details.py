@@ -13,7 +13,6 @@ from cluster import states
 from cluster.emulation.call import Call
 from cluster.emulation.machine import Row
 from cluster.emulation.sge import jobs, listing_xml, values
-from cluster.emulation.sge.jobs import Target
 from cluster.emulation.sge.listing_xml import tag
 from cluster.emulation.sge.options import Asked, pairs
 
@@ -101,7 +100,9 @@ def _request(call: Call, row: Row) -> Iterable[str]:
             yield f"{title + ' resource_list:':<27} {_resources(options[key])}\n"
     if options.get("m", "n") != "n":
         yield _line("mail_options", "".join(c for c in "beas" if c in options["m"]))
-    mail = options.get("M") or f"{options.get('O_LOGNAME') or call.machine.user}@{call.machine.host}"
+    mail = (
+        options.get("M") or f"{options.get('O_LOGNAME') or call.machine.user}@{call.machine.host}"
+    )
     yield _line("mail_list", mail)
     yield _line("notify", "TRUE" if options.get("notify") == "y" else "FALSE")
     yield _line("job_name", info.name)
@@ -436,7 +437,9 @@ def _task_node(row: Row) -> tuple[str, object]:
     status = 128 if not jobs.is_error(row) else 0
     node: list[tuple[str, object]] = [("JAT_status", status), ("JAT_task_number", row.index or 1)]
     if jobs.is_error(row):
-        words = f"{values.clock(row.info.eligible)} [{os.getuid()}:{row.info.pid}]: {jobs.error(row)}"
+        words = (
+            f"{values.clock(row.info.eligible)} [{os.getuid()}:{row.info.pid}]: {jobs.error(row)}"
+        )
         node.append(("JAT_message_list", [("element", [("QIM_type", 1), ("QIM_message", words)])]))
     else:
         used = {"cpu": row.info.cpu_s, "mem": 0.0, "io": 0.0, "iow": 0.0, "vmem": 0.0,

@@ -255,8 +255,8 @@ def _narrowed(machine: Machine, target: Target, chosen: str, program: str) -> Ta
     if not re.fullmatch(r"[\d,:-]+", chosen):
         return Target(target.word, [])
     numbers = values.tasks(chosen, program)
-    wanted = [
-        f"{row.id}_{number}" for row in target.rows if row.is_array for number in numbers
-    ] + [row.id for row in target.rows if not row.is_array and numbers == (1,)]
+    wanted = [f"{row.id}_{number}" for row in target.rows if row.is_array for number in numbers] + [
+        row.id for row in target.rows if not row.is_array and numbers == (1,)
+    ]
     found = [row for row in machine.rows(wanted) if _is_alive(row)]
     return Target(target.word, found, by_task=True)

@@ -113,7 +113,7 @@ def _read(argv: Sequence[str]) -> View | None:
         elif word in _WITH_VALUE and words:
             value = words.pop(0)
             if word == "-s" and not _STATES.match(value):
-                raise _wrong("ERROR! invalid option argument \"-s\"" if False else "")
+                raise _wrong("")
             view.values[word[1:]] = value
         else:
             raise _wrong(f'invalid option argument "{word}"\n')
@@ -294,7 +294,10 @@ def requests(line: Line) -> list[str]:
     for key, title in (("q", "Hard requested queues"), ("soft q", "Soft requested queues")):
         if queues := options.get(key):
             out.append(f"{indent}{title}: {queues.replace(',', ', ')}")
-    for key, kept, title in (("hold_jid", "waits", "Jobs"), ("hold_jid_ad", "elements", "Array Jobs")):
+    for key, kept, title in (
+        ("hold_jid", "waits", "Jobs"),
+        ("hold_jid_ad", "elements", "Array Jobs"),
+    ):
         if asked_for := options.get(key):
             out.append(f"{indent}Predecessor {title} (request): {asked_for.replace(',', ', ')}")
         if options.get(kept) and jobs.waits(line.row):
@@ -344,8 +347,6 @@ def _full(queues: Sequence[Queue], waiting: Sequence[Line], view: View) -> str:
     for queue in queues:
         name, slots = f"{queue.name}@{queue.host}", f"0/{queue.used}/{queue.total}"
         out += ["-" * 81, f"{name:30.30s} BIP   {slots:14s} {load:<8.2f} {ARCH:13s} "]
-        out[-1] = f"{name:30.30s} BIP   {slots:12s} {load:6.2f}   ".rstrip()
-        out[-1] = f"{name:30.30s} BIP   {slots:14s} {load:<8.2f} {ARCH}      "
         out += [f"\t{kind}:{name}={value}" for kind, name, value in queue.resources]
         for line in queue.lines:
             out.append(f"{_begin(line)}{line.slots:5d} {_tasks(line)}")
@@ -371,5 +372,7 @@ def _clusters(site: Site, queues: Sequence[str], rows: Sequence[Row]) -> str:
         )  # fmt: skip
         total = site.slots(name)
         free = max(0, total - used)
-        out.append(f"{name:30.30s} {load:7.2f} {used:6d} {0:6d} {free:6d} {total:6d} {0:6d} {0:6d} ")
+        out.append(
+            f"{name:30.30s} {load:7.2f} {used:6d} {0:6d} {free:6d} {total:6d} {0:6d} {0:6d} "
+        )
     return "\n".join(out) + "\n"

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from cluster.emulation.call import Call
-from cluster.emulation.sge import values
 from cluster.emulation.settings import Settings
+from cluster.emulation.sge import values
 
 __all__ = ["COMPLEXES", "MAX_TASKS", "Complex", "Site", "complex_of", "memory_of_machine"]
 

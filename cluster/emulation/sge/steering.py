@@ -207,9 +207,7 @@ def _each_task(call: Call, row: Row) -> str:
     tasks = [one for one in found if one.info.state not in states.FINAL]
     waiting = [one for one in tasks if not _runs(one)]
     running = [one for one in tasks if _runs(one)]
-    return "".join(
-        f"modified hold of job-array task {_label(one)}\n" for one in waiting + running
-    )
+    return "".join(f"modified hold of job-array task {_label(one)}\n" for one in waiting + running)
 
 
 def keep(machine: Machine, row: Row, **options: str) -> None:

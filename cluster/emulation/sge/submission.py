@@ -341,9 +341,7 @@ def submit(call: Call, asked: Asked, made: Plan, extra: dict[str, str]) -> str:
         cwd=os.fsdecode(call.cwd),
         options=options,
     )
-    return call.machine.submit(
-        launch, fields, kept, environment.base(call, asked), clamp=True
-    )
+    return call.machine.submit(launch, fields, kept, environment.base(call, asked), clamp=True)
 
 
 def _limited(made: Plan) -> tuple[bytes, ...]:

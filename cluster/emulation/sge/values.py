@@ -207,9 +207,7 @@ def check_name(name: str, program: str = "qsub") -> None:
     if not name:
         raise refuse("job rejected cause there is no job_name in the request")
     if name[0].isdigit():
-        raise refuse(
-            f'denied: "{name}" is not a valid object name (cannot start with a digit)'
-        )
+        raise refuse(f'denied: "{name}" is not a valid object name (cannot start with a digit)')
     for char, words in _BAD_IN_NAME.items():
         if char in name:
             raise refuse(f"{words} not allowed in objectname")

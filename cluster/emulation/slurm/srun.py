@@ -146,7 +146,7 @@ def salloc(call: Call) -> int:
         call.out(usage("salloc", "[command [args...]]", SALLOC))
         return 0
     values = of_environment("a", call.variable) | given
-    need = common(call, values, os.path.basename(words[0]) if words else "interactive")
+    need = common(call, values, "interactive")
     is_quiet = "quiet" in values
     with allocate(call, need, "salloc") as allocation:
         allocation.wait()

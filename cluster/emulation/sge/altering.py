@@ -1,0 +1,158 @@
+"""qalter: change what jobs that wait asked for."""
+
+from __future__ import annotations
+
+import msgspec
+
+from cluster.emulation.call import Call, Stop
+from cluster.emulation.machine import Row
+from cluster.emulation.sge import jobs, options, steering, submission, usage, values
+from cluster.emulation.sge.jobs import Target
+from cluster.emulation.sge.options import Asked, pairs
+from cluster.emulation.sge.site import Site
+
+__all__ = ["qalter"]
+
+# In the order in which qmaster reports them.
+_MODIFIED = (
+    ("a", "start time"),
+    ("A", "account"),
+    ("cwd", "working directory"),
+    ("wd", "working directory"),
+    ("e", "stderr path list"),
+    ("R", "reservation behaviour"),
+    ("j", "output merge behaviour"),
+    ("l", "hard resource list"),
+    ("soft l", "soft resource list"),
+    ("m", "mail options"),
+    ("M", "mail list"),
+    ("N", "job name"),
+    ("notify", "notify behaviour"),
+    ("o", "stdout path list"),
+    ("q", "hard queue list"),
+    ("soft q", "soft queue list"),
+    ("r", "restart behaviour"),
+    ("S", "shell list"),
+    ("v", "environment"),
+    ("ac", "context"),
+    ("tc", "task concurrency"),
+    ("P", "project"),
+)
+
+
+def qalter(call: Call) -> int:
+    """Change jobs."""
+    words = list(call.argv)
+    if words[:1] == ["-help"]:
+        call.out(usage.text("qalter"))
+        return 0
+    if not words:
+        call.err(usage.text("qalter") + "ERROR! no option argument\n")
+        return 1
+    asked = options.read(words, "qalter")
+    if "t" in asked.values:
+        raise Stop(
+            f"qalter: found lonely '-t {asked.values['t']}' option "
+            "(The -t option needs a leading job name).\n", 2
+        )  # fmt: skip
+    if asked.values.get("u"):
+        targets = [Target("", jobs.alive_jobs(call.machine))]
+    else:
+        targets = jobs.select(call.machine, asked.rest, "qalter")
+    code = 0
+    for target in targets:
+        if not target.rows:
+            call.out(f'denied: job "{target.word}" does not exist\n')
+            code = 1
+        for row in target.rows:
+            said, wrong = _alter(call, row, asked)
+            call.out(said)
+            code = code or wrong
+    return code
+
+
+def _alter(call: Call, row: Row, asked: Asked) -> tuple[str, int]:
+    site = Site(call)
+    try:
+        _check(call, site, asked)
+    except Stop as stop:
+        return stop.text.removeprefix("Unable to run job: ").removesuffix("Exiting.\n"), 1
+    label = row.id.replace("_", ".")
+    said = [f"modified {what} of job {label}\n" for key, what in _MODIFIED if key in asked.values]
+    if "p" in asked.values:
+        number = int(asked.values["p"])
+        call.machine.act("priority", [row.id], number)
+        host = f"{call.machine.user}@{call.machine.host}"
+        said.append(f"{host} sets scheduling priority of job {label} to {number}\n")
+    if "hold_jid" in asked.values:
+        said.append(_wait_for(call, row, asked.values["hold_jid"]))
+    if "pe" in asked.values:
+        said.append(f"modified parallel environment of job {label}\n")
+        said.append(f"modified slot range of job {label}\n")
+    if "h" in asked.values:
+        kinds = asked.values["h"]
+        is_release = kinds in ("n", "U")
+        text, code = steering.change_hold(call, row, "u" if is_release else kinds,
+                                          hold=not is_release)  # fmt: skip
+        if code:
+            return text, code
+        said.append(text)
+    _keep(call, row, asked)
+    return "".join(said), 0
+
+
+def _check(call: Call, site: Site, asked: Asked) -> None:
+    """Refuse what qsub would refuse.
+
+    Raises:
+        Stop: as qmaster says it.
+    """
+    if "N" in asked.values:
+        values.check_name(asked.values["N"], "qalter")
+    site.check_resources(pairs(asked.get("l")))
+    if asked.get("P") and site.strict:
+        text = f'job rejected: the requested project "{asked.get("P")}" does not exist'
+        raise values.refuse(text)
+    if asked.get("q") and site.queue_for(asked.get("q")) is None:
+        text = f'Job was rejected because job requests unknown queue "{asked.get("q")}"'
+        raise values.refuse(text)
+    if int(asked.get("p") or 0) > 0:
+        text = "job rejected: positive submission priority requires operator privileges"
+        raise values.refuse(text)
+
+
+def _wait_for(call: Call, row: Row, text: str) -> str:
+    found = submission.dependencies(call, text)
+    label = row.id.replace("_", ".")
+    blocking = ", ".join(found) or "NONE"
+    return (
+        f"modified job id hold list of job {label}\n   blocking jobs: {blocking}\n"
+        "   exited jobs:   NONE\n"
+    )
+
+
+def _keep(call: Call, row: Row, asked: Asked) -> None:
+    kept: dict[str, str] = {}
+    for name, text in asked.values.items():
+        if name in ("h", "p", "u", "hold_jid"):
+            continue
+        old = row.extra.options.get(name, "")
+        merges = name in ("ac", "v") and old
+        kept[name] = f"{old},{text}" if merges else text
+    fields: dict[str, object] = {}
+    if "N" in kept:
+        fields["name"] = kept.pop("N")
+    if "l" in kept:
+        seconds = values.seconds(pairs(kept["l"]).get("h_rt") or "")
+        if seconds:
+            fields["walltime_s"] = seconds
+    if "a" in kept:
+        fields["begin"] = values.read_date(kept["a"], "-a", "qalter")
+    merged = {**row.extra.options, **kept}
+    row.extra = msgspec.structs.replace(
+        row.extra, options={name: text for name, text in merged.items() if text},
+        account=kept.get("A", row.extra.account),
+    )  # fmt: skip
+    call.machine.keep(str(row.array), row.extra)
+    if fields:
+        call.machine.keep(str(row.array), row.extra, **fields)
