@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cluster import queue as queue
     from cluster import run as run
     from cluster import script as script
+    from cluster.array import JobArray as JobArray
+    from cluster.array import submit_array as submit_array
     from cluster.emulation import emulate as emulate
     from cluster.errors import ClusterError as ClusterError
     from cluster.errors import ConfigError as ConfigError
@@ -74,6 +76,7 @@ _MODULES = (
     "script",
 )
 _NAMES = {
+    "array": "JobArray submit_array",
     "emulation": "emulate",
     "errors": (
         "ClusterError ConfigError JobCancelled JobFailed JobLost JobNodeFail JobOutOfMemory "

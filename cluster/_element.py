@@ -12,8 +12,6 @@ from typing import Any
 
 __all__ = ["call_items", "call_one", "traveller"]
 
-HEAD = 4  # numbers before the indices: first, step, count, whether there are items
-
 
 def traveller(code: Callable[..., Any], function: Any, name: tuple[str, str]) -> FunctionType:
     """Copy one of the functions below such that it is known by the user's function.
@@ -68,11 +66,12 @@ def call_items(function: Any, pickled: Any, spread: bool, limit_s: float) -> Any
         limit_s: seconds after which no other call is begun.
 
     Returns:
-        The values, an exception that one call raised or None, and the seconds
-        that the calls took.
+        The values; what one call raised, as the runner describes it, or None; and
+        the seconds that the calls took.
     """
     import itertools
     import pickle
+    import sys
     import time
 
     items = pickle.loads(pickled)
@@ -82,8 +81,7 @@ def call_items(function: Any, pickled: Any, spread: bool, limit_s: float) -> Any
     stride = 1  # looking at the clock costs as much as a small function
     try:
         while len(values) < len(items):
-            before = len(values)
-            values.extend(itertools.islice(calls, min(stride, len(items) - before)))
+            values.extend(itertools.islice(calls, min(stride, len(items) - len(values))))
             then, now = now, time.perf_counter()
             if now - began >= limit_s:
                 break
@@ -91,6 +89,9 @@ def call_items(function: Any, pickled: Any, spread: bool, limit_s: float) -> Any
                 stride *= 2
             elif now - then > limit_s / 10:
                 stride = max(1, stride // 2)
-    except Exception as error:
-        return values, error, now - began
+    except BaseException as error:  # sys.exit too: it shall not look like an end of the chunk
+        if error.__traceback__ is not None:
+            error.__traceback__ = error.__traceback__.tb_next
+        describe = sys._getframe(1).f_globals["describe"]  # the runner, which called us
+        return values, describe(error), time.perf_counter() - began
     return values, None, now - began

@@ -33,6 +33,9 @@ SETTINGS: dict[tuple[str, str], Setting] = {
     ("queue", "max_jobs"): Setting(
         "count0", 0, "Submit only while fewer jobs are queued; 0 is no limit."
     ),
+    ("queue", "max_array"): Setting(
+        "count0", 0, "Largest index of one submitted array; 0 asks the scheduler."
+    ),
     ("queue", "sge_parallel_environment"): Setting(
         "word", "smp", "Grid Engine parallel environment for jobs of several cores."
     ),

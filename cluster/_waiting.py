@@ -19,11 +19,14 @@ class Waiting:
     Args:
         jobs: the jobs.
         default: gives the scheduler of those that are told by id alone.
+        elements: of an array, each element instead of its submissions.
     """
 
-    def __init__(self, jobs: Any, default: Callable[[], Scheduler]) -> None:
+    def __init__(
+        self, jobs: Any, default: Callable[[], Scheduler], *, elements: bool = False
+    ) -> None:
         self.given: dict[Scheduler, dict[str, list[Any]]] = {}
-        for job in flatten(jobs):
+        for job in flatten(jobs, elements=elements):
             scheduler = getattr(job, "scheduler", None) or default()
             self.given.setdefault(scheduler, {}).setdefault(id_of(job), []).append(job)
 
@@ -56,15 +59,17 @@ class Waiting:
                 raise
 
 
-def flatten(jobs: Any) -> Iterator[Any]:
-    """Give every job of nested lists, sets, mappings' values and generators."""
-    if isinstance(jobs, str | int) or hasattr(jobs, "id"):
+def flatten(jobs: Any, *, elements: bool = False) -> Iterator[Any]:
+    """Give every job of nested lists, sets, mappings' values, generators and arrays."""
+    if hasattr(jobs, "members"):
+        yield from jobs.members(elements)
+    elif isinstance(jobs, str | int) or hasattr(jobs, "id"):
         yield jobs
     elif isinstance(jobs, Mapping):
-        yield from flatten(jobs.values())
+        yield from flatten(jobs.values(), elements=elements)
     elif isinstance(jobs, Iterable):
         for job in jobs:
-            yield from flatten(job)
+            yield from flatten(job, elements=elements)
     else:
         raise OptionsError(f"{jobs!r} is no job. Give a Job, an id, or a list of these.")
 

@@ -137,13 +137,13 @@ def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Any]:
     """Give jobs back as they reach their final states, each as it was given.
 
     Args:
-        jobs: Jobs, ids, or lists of these.
+        jobs: Jobs, ids, arrays (their elements are given), or lists of these.
         timeout: seconds for all of them; None is no limit.
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
     """
-    for _, objects in Waiting(jobs, scheduler_for).endings(timeout):
+    for _, objects in Waiting(jobs, scheduler_for, elements=True).endings(timeout):
         yield from objects
 
 

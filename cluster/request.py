@@ -232,7 +232,9 @@ def split_jobs(value: Any, kind: str = "afterok") -> tuple[list[Any], list[tuple
         pieces = [split_jobs(value[1], value[0])]
     elif isinstance(value, list | tuple | set | frozenset):
         pieces = [split_jobs(item, kind) for item in value]
-    elif hasattr(value, "id") and hasattr(value, "submit"):
+    elif hasattr(value, "members"):  # an array, which may be several jobs
+        pieces = [split_jobs(member, kind) for member in value.members()]
+    elif hasattr(value, "id") and hasattr(value, "scheduler"):
         _check_type(kind)
         return plain, [(kind, value)]
     else:

@@ -133,8 +133,9 @@ def load_call(source: Bytes | str) -> tuple[Any, Any, Any]:
     if at > len(data):
         raise Refused(f"the call was cut short: {len(data)} of {at} bytes are here")
     function, args, kwargs = pickle.loads(pickled, buffers=buffers)
+    inner = getattr(function, "func", function)  # functools.partial
     for name, value in names.items():
-        getattr(function, "__globals__", {}).setdefault(name, value)
+        getattr(inner, "__globals__", {}).setdefault(name, value)
     return function, args, kwargs
 
 

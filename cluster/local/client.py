@@ -17,9 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-import msgspec
-
-from cluster import errors
 from cluster.errors import (
     ClusterError,
     QueueError,
@@ -30,7 +27,7 @@ from cluster.errors import (
 )
 from cluster.local import lifecycle, wire
 from cluster.local.ahead import Ahead
-from cluster.local.connection import Connection, connect, knock, no_answer
+from cluster.local.connection import Connection, connect, decode, knock, no_answer, rebuild
 from cluster.local.environment import environment
 from cluster.spec import JobSpec, Launch
 
@@ -40,8 +37,6 @@ REQUEST_TIMEOUT_S = 30.0
 FAREWELL_S = 0.2  # the most that leaving a wait may cost, also when the server is stopped
 # Doing them twice is not the same as once, so a lost answer is an error.
 _ONCE = ("signal", "requeue")
-
-_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
 
 
 class _Watcher:
@@ -149,7 +144,7 @@ class Client:
     def describe(self, id: str) -> Launch:
         """Give how a job is launched."""
         found = self._ask(lambda seq, _: wire.Describe(seq, id), bytes | Launch)
-        return _decode(found, Launch) if isinstance(found, bytes) else found  # type: ignore[no-any-return]
+        return decode(found, Launch) if isinstance(found, bytes) else found  # type: ignore[no-any-return]
 
     def act(self, verb: str, ids: Sequence[str], number: int = 0) -> dict[str, str]:
         """Do `verb` to jobs; see `wire.Act`.
@@ -398,10 +393,10 @@ class Client:
             message = connection.next(deadline)
             if isinstance(message, wire.Answer) and message.seq == seq:
                 self._watches.pop(seq, None)
-                return _decode(message.value, kind)
+                return decode(message.value, kind)
             if isinstance(message, wire.Failure) and message.seq == seq:
                 self._watches.pop(seq, None)
-                raise _rebuild(message)
+                raise rebuild(message)
             self._take(message)
 
     def _take(self, message: Any) -> None:
@@ -417,7 +412,7 @@ class Client:
         elif isinstance(message, wire.Answer | wire.Failure):
             renewed = self._watches.pop(message.seq, None)
             if renewed is not None and isinstance(message, wire.Failure):
-                renewed.error = _rebuild(message)
+                renewed.error = rebuild(message)
 
     def _connected(self, start: bool = True) -> Connection:
         if self._connection is None:
@@ -455,22 +450,6 @@ def _own_job(state_dir: str) -> int:
     if not ours or not raw.isdigit() or os.path.realpath(ours) != state_dir:
         return 0
     return int(raw)
-
-
-def _decode(data: bytes | msgspec.Raw, kind: Any) -> Any:
-    decoder = _decoders.get(kind)
-    if decoder is None:
-        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
-    return decoder.decode(data)
-
-
-def _rebuild(failure: wire.Failure) -> ClusterError:
-    kind = getattr(errors, failure.kind, None)
-    if not (isinstance(kind, type) and issubclass(kind, ClusterError)):
-        kind = QueueError
-    error = kind.__new__(kind)  # not called: some classes make their own message
-    Exception.__init__(error, failure.message)
-    return error
 
 
 # ------------------------------------------------------- one per thread and process

@@ -19,10 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from cluster.errors import ProtocolError, QueueError, ServerTimeout, ServerUnavailable
+import msgspec
+
+from cluster import errors
+from cluster.errors import ClusterError, ProtocolError, QueueError, ServerTimeout, ServerUnavailable
 from cluster.local import lifecycle, wire
 
-__all__ = ["Connection", "connect", "knock"]
+__all__ = ["Connection", "connect", "decode", "knock", "rebuild"]
 
 VERSION = f"protocol {wire.PROTOCOL}"
 CHUNK = 1 << 16
@@ -265,3 +268,24 @@ def _nobody(state_dir: str, *, silent: bool, lost: bool) -> QueueError:
     return ServerUnavailable(
         f"no server could be started for the queue in {state_dir}; see server.log there"
     )
+
+
+_decoders: dict[Any, msgspec.msgpack.Decoder[Any]] = {}
+
+
+def decode(data: bytes | msgspec.Raw, kind: Any) -> Any:
+    """Read the value of an answer."""
+    decoder = _decoders.get(kind)
+    if decoder is None:
+        decoder = _decoders[kind] = msgspec.msgpack.Decoder(kind)
+    return decoder.decode(data)
+
+
+def rebuild(failure: wire.Failure) -> ClusterError:
+    """Make the error that a failure tells of."""
+    kind = getattr(errors, failure.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, ClusterError)):
+        kind = QueueError
+    error = kind.__new__(kind)  # not called: some classes make their own message
+    Exception.__init__(error, failure.message)
+    return error

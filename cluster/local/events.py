@@ -237,17 +237,7 @@ class Tick(msgspec.Struct, frozen=True):
 
 
 Event = (
-    Submit
-    | Act
-    | Update
-    | Block
-    | Unblock
-    | Attached
-    | Started
-    | Exited
-    | Resize
-    | Switch
-    | Tick
+    Submit | Act | Update | Block | Unblock | Attached | Started | Exited | Resize | Switch | Tick
 )
 
 

@@ -428,17 +428,6 @@ class QueueState:
             if entry is not None:
                 self.admit(entry, now)
 
-    def _act(self, event: ev.Act, now: float) -> None:
-        said = {label: verbs.act(self, event, label, now) for label in event.ids}
-        if event.verb == "hold" and (doubtful := verbs.assigned(self, event.ids)):
-            self.doubtful.append((event.to, said, doubtful))
-        else:
-            self.do(ev.Reply(event.to, said))
-
-    def _update(self, event: ev.Update, now: float) -> None:
-        said = {label: verbs.update(self, event, label, now) for label in event.ids}
-        self.do(ev.Reply(event.to, said))
-
     # ------------------------------------------------------------------ coming back
 
     def restore(self, jobs: Iterable[Job], arrays: Iterable[Array], now: float) -> None:
@@ -483,8 +472,8 @@ class QueueState:
 
 _HANDLERS: dict[type, Callable[[QueueState, Any, float], None]] = {
     ev.Submit: submission.submit,
-    ev.Act: QueueState._act,
-    ev.Update: QueueState._update,
+    ev.Act: verbs.act,
+    ev.Update: verbs.update,
     ev.Block: lending.block,
     ev.Unblock: lending.unblock,
     ev.Attached: exits.attach,

@@ -16,7 +16,6 @@ import selectors
 import signal
 import socket
 import sqlite3
-import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -24,13 +23,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cluster import states
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import capacity as machine
-from cluster.local import crash, requests, resources, settling, wire
+from cluster.local import crash, requests, resources, wire
 from cluster.local import events as ev
 from cluster.local.beliefs import Expectations
 from cluster.local.connections import Connection, answer, failure
+from cluster.local.damaged import lose, sort_out
 from cluster.local.election import Election
 from cluster.local.events import Array, Changes, Job
 from cluster.local.housekeeping import forget_old
@@ -43,7 +42,7 @@ from cluster.local.performing import is_order, joined, perform, without_writing
 from cluster.local.places import host, listen, peer
 from cluster.local.queue_state import QueueState
 from cluster.local.recent import Recent
-from cluster.local.store import DAMAGED, Store
+from cluster.local.store import Store
 
 __all__ = ["Server"]
 
@@ -160,9 +159,7 @@ class Server:
             overtake=float(self.settings.get("overtake", 0.0)),
         )
         jobs, arrays = self.store.unfinished()
-        broken = {job.id for job in jobs if job.state == states.LOST}
-        damaged = [job for job in jobs if job.id in broken or job.array in broken]
-        jobs = [job for job in jobs if job.id not in broken and job.array not in broken]
+        jobs, damaged = sort_out(jobs)
         records: list[Job | Array] = [*jobs, *arrays]
         for record in records:
             record.need = resources.need(
@@ -175,18 +172,8 @@ class Server:
         if amounts != self.machine:
             queue.handle(ev.Resize(None, amounts), self.now)
         queue.restore(jobs, arrays, self.now)
-        self._lose(queue, damaged)
+        lose(queue, self.store, damaged, self.now)
         return queue
-
-    def _lose(self, queue: QueueState, damaged: list[Job]) -> None:
-        """Go on without the jobs whose records cannot be read, and tell who depends on them."""
-        if not damaged:
-            return
-        for job in damaged:
-            print(f"job {job.id} is LOST: {job.reason or DAMAGED}", file=sys.stderr, flush=True)
-            queue.settled.append((job.id, states.LOST, f"was lost: {DAMAGED}"))
-        self.store.close_records([job.id for job in damaged], states.LOST, self.now)
-        settling.settle(queue, self.now)
 
     def leave(self, *, drain: bool, now: bool) -> None:
         """Begin to go.

@@ -14,27 +14,38 @@ the file (`locking_mode=EXCLUSIVE`): everyone asks the server.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from cluster import states
 from cluster.errors import QueueError
 from cluster.local import crash
 from cluster.local.dependencies import element, parse_label
 from cluster.local.events import Array, Changes, Job, Known
 from cluster.local.queue_state import array_state
+from cluster.local.rows import (
+    JOB,
+    array_values,
+    decode_launch,
+    deep,
+    encode,
+    exitcode,
+    flat,
+    job_values,
+    record_of,
+    request_values,
+    spec_of,
+    told_of,
+)
 from cluster.local.wire import Content, Env
 from cluster.spec import JobSpec
 
 __all__ = ["Store"]
 
 FORMAT = 1
-DAMAGED = "its record in the store is damaged"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value BLOB) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS request (id INTEGER PRIMARY KEY, spec BLOB, launch BLOB);
@@ -56,42 +67,6 @@ _UPSERT_JOB = """
 INSERT INTO job VALUES (?,?,?,?,?,?,?,?,?,?) ON CONFLICT (id) DO UPDATE SET
   state=excluded.state, ended=excluded.ended, open=excluded.open, data=excluded.data
 """
-_JOB, _ARRAY = 0, 1
-_NO_LAUNCH = msgspec.Raw(b"\x80")
-
-_encode = msgspec.msgpack.Encoder().encode
-
-
-class _Launch(msgspec.Struct):
-    """What the store must know of a `Launch`: a file that is the queue's own, an environment."""
-
-    payload_file: bytes = b""
-    env: str = ""
-
-
-def _row_type(kind: type[msgspec.Struct]) -> Any:
-    """The mutable part of a record, as an array: all its fields but the spec."""
-    fields: list[Any] = []
-    for each in msgspec.structs.fields(kind):
-        if each.name == "spec":
-            continue
-        default: Any = msgspec.field(default=each.default)
-        if each.default_factory is not msgspec.NODEFAULT:
-            default = msgspec.field(default_factory=each.default_factory)
-        fields.append(
-            (each.name, each.type, default) if not each.required else (each.name, each.type)
-        )
-    return msgspec.defstruct(f"{kind.__name__}Row", fields, array_like=True)
-
-
-_JobRow, _ArrayRow = _row_type(Job), _row_type(Array)
-_job_names = [f.name for f in msgspec.structs.fields(_JobRow)]
-_array_names = [f.name for f in msgspec.structs.fields(_ArrayRow)]
-_job_row, _array_row = attrgetter(*_job_names), attrgetter(*_array_names)
-_decode_job = msgspec.msgpack.Decoder(_JobRow).decode
-_decode_array = msgspec.msgpack.Decoder(_ArrayRow).decode
-_decode_launch = msgspec.msgpack.Decoder(_Launch).decode
-_decode_spec = msgspec.msgpack.Decoder(JobSpec).decode
 
 
 class Store:
@@ -176,39 +151,39 @@ class Store:
         if changes.requests:
             many(
                 "INSERT INTO request VALUES (?,?,?)",
-                list(_request_values(changes.requests)),
+                list(request_values(changes.requests)),
             )
         if changes.updates:
             many(
                 "UPDATE request SET spec=? WHERE id=?",
-                [(_told(spec), id) for id, spec in changes.updates.items()],
+                [(told_of(spec), id) for id, spec in changes.updates.items()],
             )
-        rows = [_job_values(job) for job in changes.jobs.values()]
-        rows += [_array_values(array) for array in changes.arrays.values()]
+        rows = [job_values(job) for job in changes.jobs.values()]
+        rows += [array_values(array) for array in changes.arrays.values()]
         if rows:
             many(_UPSERT_JOB, rows)
-        contents = [(id, *_flat(c)) for id, c in changes.contents.items() if c != Content()]
+        contents = [(id, *flat(c)) for id, c in changes.contents.items() if c != Content()]
         if contents:
             many("INSERT OR REPLACE INTO content VALUES (?,?,?,?,?,?,?)", contents)
         if changes.keys:
             many(
                 "INSERT OR REPLACE INTO submission VALUES (?,?,?)",
-                [(key, now, _encode(labels)) for key, labels in changes.keys.items()],
+                [(key, now, encode(labels)) for key, labels in changes.keys.items()],
             )
         if changes.run_times:
             many(
                 "INSERT OR REPLACE INTO runtime VALUES (?,?)",
-                [(key, _encode(runs)) for key, runs in changes.run_times.items()],
+                [(key, encode(runs)) for key, runs in changes.run_times.items()],
             )
         if changes.meta:
             many(
                 "INSERT OR REPLACE INTO meta VALUES (?,?)",
-                [(name, _encode(value)) for name, value in changes.meta.items()],
+                [(name, encode(value)) for name, value in changes.meta.items()],
             )
 
     def keep_env(self, hash: str, env: Env) -> None:
         """Keep an environment; it is in the same transaction as nothing else."""
-        self._db.execute("INSERT OR IGNORE INTO env VALUES (?,?)", (hash, _encode(env)))
+        self._db.execute("INSERT OR IGNORE INTO env VALUES (?,?)", (hash, encode(env)))
         if crash.armed:
             crash.point("server.after_env")
 
@@ -255,8 +230,8 @@ class Store:
         before, spec = b"", JobSpec(name="?")
         for id, kind, data, told in rows:
             if told != before:  # neighbours are often alike, elements always: they share one
-                before, spec = told, self._spec(told)
-            record = self._record(id, kind, data, spec)
+                before, spec = told, spec_of(told)
+            record = record_of(id, kind, data, spec)
             if isinstance(record, Array):
                 arrays.append(record)
             else:
@@ -273,28 +248,7 @@ class Store:
     def spec(self, request: int) -> JobSpec:
         """Give the spec of a job or array, without its launch."""
         row = self._one("SELECT spec FROM request WHERE id=?", request)
-        return self._spec(None if row is None else row[0])
-
-    def _spec(self, told: bytes | None) -> JobSpec:
-        if told is None:
-            return JobSpec(name="?")
-        try:
-            return _decode_spec(told)
-        except msgspec.MsgspecError as error:
-            return JobSpec(name="?", comment=f"{DAMAGED}: {error}")
-
-    def _record(self, id: int, kind: int, data: bytes, spec: JobSpec) -> Job | Array:
-        why = spec.comment if spec.comment.startswith(DAMAGED) else ""
-        try:
-            if kind == _ARRAY and not why:
-                row = _decode_array(data)
-                return Array(spec=spec, **{name: getattr(row, name) for name in _array_names})
-            if not why:
-                row = _decode_job(data)
-                return Job(spec=spec, **{name: getattr(row, name) for name in _job_names})
-        except msgspec.MsgspecError as error:
-            why = f"{DAMAGED}: {error}"
-        return Job(id=id, label=str(id), spec=spec, need=(), state=states.LOST, reason=why)
+        return spec_of(None if row is None else row[0])
 
     def find(self, label: str) -> Job | Array | tuple[Array, int] | None:
         """Find a job, an array, or (array, index) of an element that left no row."""
@@ -305,7 +259,7 @@ class Store:
         row = self._one("SELECT kind, array, data FROM job WHERE id=?", id)
         if row is None or (row[1] and index is not None):
             return None
-        record = self._record(id, row[0], row[2], self.spec(row[1] or id))
+        record = record_of(id, row[0], row[2], self.spec(row[1] or id))
         if index is None:
             return record
         if not isinstance(record, Array) or record.spec.array is None:
@@ -315,7 +269,7 @@ class Store:
             return None
         raw = id + 1 + position
         row = self._one("SELECT data FROM job WHERE id=?", raw)
-        return (record, index) if row is None else self._record(raw, _JOB, row[0], record.spec)
+        return (record, index) if row is None else record_of(raw, JOB, row[0], record.spec)
 
     def known(self, label: str) -> Known | None:
         """Give the final state of a job, for those who depend on it."""
@@ -346,7 +300,7 @@ class Store:
             text += f" LIMIT {int(limit)}"
         rows = self._db.execute(text, values).fetchall()
         return [
-            self._record(id, kind, data, self.spec(array or id))
+            record_of(id, kind, data, self.spec(array or id))
             for kind, array, data, id in rows[::-1]
         ]
 
@@ -356,12 +310,12 @@ class Store:
         rows = self._db.execute(
             "SELECT id, data FROM job WHERE array=? AND NOT open ORDER BY id", (array,)
         )
-        return [j for id, data in rows if isinstance(j := self._record(id, _JOB, data, spec), Job)]
+        return [j for id, data in rows if isinstance(j := record_of(id, JOB, data, spec), Job)]
 
     def content(self, id: int) -> Content:
         """Give what a job wrote; empty if it wrote nothing, or it was cleared."""
         row = self._one("SELECT * FROM content WHERE id=?", id)
-        return Content() if row is None else _deep(row[1:])
+        return Content() if row is None else deep(row[1:])
 
     def _one(self, text: str, value: Any) -> Any:
         return self._db.execute(text, (value,)).fetchone()
@@ -396,7 +350,7 @@ class Store:
             ).fetchall()
             self._db.executemany(
                 "INSERT OR REPLACE INTO final VALUES (?,?,?)",
-                [(id, state, _exitcode(kind, data)) for id, kind, state, data in gone],
+                [(id, state, exitcode(kind, data)) for id, kind, state, data in gone],
             )
             for table in ("job", "request", "content"):
                 self._db.executemany(f"DELETE FROM {table} WHERE id=?", [(r[0],) for r in gone])
@@ -415,7 +369,7 @@ class Store:
             sqlite3.Error: nothing was dropped.
         """
         with self._transaction() as run:
-            used = {_decode_launch(launch).env for (launch,) in run("SELECT launch FROM request")}
+            used = {decode_launch(launch).env for (launch,) in run("SELECT launch FROM request")}
             envs = [row for row in run("SELECT hash FROM env").fetchall() if row[0] not in used]
             self._db.executemany("DELETE FROM env WHERE hash=?", envs)
             keys = run("SELECT key FROM runtime").fetchall()
@@ -443,7 +397,7 @@ class Store:
             "  SELECT array FROM job WHERE open AND array>0)",
             (ended_after,),
         )
-        return {_decode_launch(launch).payload_file for (launch,) in rows}
+        return {decode_launch(launch).payload_file for (launch,) in rows}
 
     def needs_output(self, id: int, file: bytes) -> bool:
         """Tell whether a file that a job wrote is its last attempt's, or may become that."""
@@ -458,55 +412,6 @@ class Store:
         return sum(p.stat().st_size for p in (self.path, wal) if p.exists())
 
 
-def _exitcode(kind: int, data: bytes) -> int | None:
-    try:
-        return None if kind == _ARRAY else _decode_job(data).exitcode
-    except msgspec.MsgspecError:
-        return None  # a damaged record
-
-
 def _number(label: str) -> int:
     parsed = parse_label(label)
     return -1 if parsed is None or parsed[1] is not None else parsed[0]
-
-
-def _request_values(requests: dict[int, JobSpec]) -> Iterator[tuple[int, bytes, bytes]]:
-    before, told, launch = None, b"", b""
-    for id, spec in requests.items():
-        if spec is not before:  # many alike are one object
-            told = _told(spec)
-            before, launch = spec, bytes(spec.launch)
-        yield id, told, launch
-
-
-def _told(spec: JobSpec) -> bytes:
-    return _encode(msgspec.structs.replace(spec, launch=_NO_LAUNCH))
-
-
-def _job_values(job: Job) -> tuple[Any, ...]:
-    is_open = job.ending or not states.is_final(job.state)
-    spec = job.spec
-    return (
-        job.id, _JOB, job.array, job.state, spec.name, spec.namespace, job.submitted, job.ended,
-        is_open, _encode(_job_row(job)),
-    )  # fmt: skip
-
-
-def _array_values(array: Array) -> tuple[Any, ...]:
-    spec = array.spec
-    return (
-        array.id, _ARRAY, 0, array_state(array), spec.name, spec.namespace, array.submitted,
-        array.ended, not array.ended, _encode(_array_row(array)),
-    )  # fmt: skip
-
-
-def _flat(content: Content) -> tuple[bytes | None, ...]:
-    parts = (content.result, content.stdout, content.stderr)
-    return tuple(value or None for part in parts for value in (part.data, part.file))
-
-
-def _deep(row: Iterable[bytes | None]) -> Content:
-    from cluster.local.wire import Output
-
-    flat = [value or b"" for value in row]
-    return Content(*(Output(flat[i], flat[i + 1]) for i in (0, 2, 4)))

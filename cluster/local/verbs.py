@@ -24,7 +24,22 @@ __all__ = ["VERBS", "act", "answer_holds", "assigned", "cancel_entry", "update"]
 _SIGSTOP, _SIGCONT = 19, 18
 
 
-def act(queue: QueueState, event: ev.Act, label: str, now: float) -> str:
+def act(queue: QueueState, event: ev.Act, now: float) -> None:
+    """Do a verb to all that it is meant for, and answer; a hold in doubt is answered later."""
+    said = {label: _act_on(queue, event, label, now) for label in event.ids}
+    if event.verb == "hold" and (doubtful := assigned(queue, event.ids)):
+        queue.doubtful.append((event.to, said, doubtful))
+    else:
+        queue.do(ev.Reply(event.to, said))
+
+
+def update(queue: QueueState, event: ev.Update, now: float) -> None:
+    """Change what jobs asked for, and answer."""
+    said = {label: _update_one(queue, event, label, now) for label in event.ids}
+    queue.do(ev.Reply(event.to, said))
+
+
+def _act_on(queue: QueueState, event: ev.Act, label: str, now: float) -> str:
     """Do `event.verb` to the job, array or element that `label` names."""
     found = queue.find(label)
     if found is None:
@@ -204,7 +219,7 @@ def _stop_or_go(queue: QueueState, job: Job, event: str, signal: int, done: str)
     return done
 
 
-def update(queue: QueueState, event: ev.Update, label: str, now: float) -> str:
+def _update_one(queue: QueueState, event: ev.Update, label: str, now: float) -> str:
     """Change what the job or array that `label` names asked for."""
     entry = queue.find(label)
     if entry is None:

@@ -21,22 +21,28 @@ from cluster.spec import Launch, place
 __all__ = ["Outputs", "environment", "launch", "origin", "submitted"]
 
 # With an irregular list of indices only the job can tell its own: CLUSTER_ARRAY_INDEX is
-# its place in the list, counted from 0.
+# its place in the list, counted from 0.  A directory of the output that was not there at
+# submission may be now; if not, the output stays in the queue, as in the node's spool.
 _BEFORE = b"""\
 #!/bin/sh
+index=
 if [ -n "$CLUSTER_PBS_INDICES" ]; then
   index=$(echo "$CLUSTER_PBS_INDICES" | cut -d, -f$((CLUSTER_ARRAY_INDEX + 1)))
   PBS_ARRAYID=$index PBS_JOBID=${CLUSTER_ARRAY_ID}[$index].$CLUSTER_PBS_HOST
+  PBS_JOBNAME=${PBS_JOBNAME%-*}-$index
   TMPDIR=${TMPDIR%/*}/pbs.$PBS_JOBID
-  export PBS_ARRAYID PBS_JOBID TMPDIR
-  exec > "$CLUSTER_PBS_OUT$index" || exit 1
-  if [ "$CLUSTER_PBS_OUT" = "$CLUSTER_PBS_ERR" ]; then
-    exec 2>&1
-  else
-    exec 2> "$CLUSTER_PBS_ERR$index" || exit 1
-  fi
-  unset CLUSTER_PBS_INDICES CLUSTER_PBS_OUT CLUSTER_PBS_ERR CLUSTER_PBS_HOST
+  export PBS_ARRAYID PBS_JOBID PBS_JOBNAME TMPDIR
 fi
+if [ -n "$CLUSTER_PBS_OUT" ]; then
+  out=$CLUSTER_PBS_OUT$index err=$CLUSTER_PBS_ERR$index
+  [ -d "${out%/*}" ] && [ -w "${out%/*}" ] && exec > "$out"
+  if [ "$out" = "$err" ]; then
+    exec 2>&1
+  elif [ -d "${err%/*}" ] && [ -w "${err%/*}" ]; then
+    exec 2> "$err"
+  fi
+fi
+unset CLUSTER_PBS_INDICES CLUSTER_PBS_OUT CLUSTER_PBS_ERR CLUSTER_PBS_HOST
 mkdir -m 700 -p "$TMPDIR" || TMPDIR=/tmp
 exec "$@"
 """
@@ -46,6 +52,7 @@ _KEPT = (
     *("CLUSTER_STATE_DIR", "CLUSTER_QTYPE", "CLUSTER_CONFIG", "CLUSTER_EMULATION"),
     "CLUSTER_EMULATION_BASH_ENV",
 )
+_INDEX = place("index")
 _OF_JOBS = ("PBS_", "CLUSTER_JOB_", "CLUSTER_ARRAY_", "CLUSTER_RAW_ID", "NCPUS", "ENVIRONMENT")
 _OF_SITE = ("PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_CONF_FILE", "PBS_HOME")
 
@@ -170,14 +177,16 @@ def launch(
     stdout, stderr = outputs.stdout, outputs.stderr
     if indices is not None:
         changes |= _of_element(flavour, id)
-        if not indices.step:
-            changes |= {
-                "CLUSTER_PBS_INDICES": ",".join(map(str, indices.listed)),
-                "CLUSTER_PBS_HOST": call.machine.host,
-                "CLUSTER_PBS_OUT": stdout.removesuffix(place("index")),
-                "CLUSTER_PBS_ERR": stderr.removesuffix(place("index")),
-            }
-            stdout = stderr = b""
+    if indices is not None and not indices.step:
+        changes |= {
+            "CLUSTER_PBS_INDICES": ",".join(map(str, indices.listed)),
+            "CLUSTER_PBS_HOST": call.machine.host,
+        }
+        changes |= _opened_by_itself(stdout.removesuffix(_INDEX), stderr.removesuffix(_INDEX))
+        stdout = stderr = b""
+    elif not all(os.path.isdir(os.path.dirname(path)) for path in (stdout, stderr)):
+        changes |= _opened_by_itself(stdout, stderr)
+        stdout = stderr = b""
     before = call.machine.spool(_BEFORE, "before")
     return Launch(
         argv=(b"/bin/sh", before, *argv),
@@ -189,6 +198,10 @@ def launch(
         grace_s=grace_s,
         fills=True,
     )
+
+
+def _opened_by_itself(stdout: bytes, stderr: bytes) -> dict[str, str | bytes]:
+    return {"CLUSTER_PBS_OUT": stdout, "CLUSTER_PBS_ERR": stderr}
 
 
 def _of_element(flavour: Flavour, id: bytes) -> dict[str, str | bytes]:

@@ -59,7 +59,7 @@ def _text(call: Call, row: Row, everyone: Sequence[Row]) -> Iterable[str]:
     yield _line("job_number", row.array)
     yield _line("exec_file", f"job_scripts/{row.array}")
     yield _line("submission_time", values.date(info.submitted))
-    yield _line("owner", options.get("O_LOGNAME") or call.machine.user)
+    yield _line("owner", call.machine.user)
     yield from _identity(call)
     for variable, name in _ENV:
         if f"O_{variable}" in options:
@@ -101,7 +101,7 @@ def _request(call: Call, row: Row) -> Iterable[str]:
     if options.get("m", "n") != "n":
         yield _line("mail_options", "".join(c for c in "beas" if c in options["m"]))
     mail = (
-        options.get("M") or f"{options.get('O_LOGNAME') or call.machine.user}@{call.machine.host}"
+        options.get("M") or f"{call.machine.user}@{call.machine.host}"
     )
     yield _line("mail_list", mail)
     yield _line("notify", "TRUE" if options.get("notify") == "y" else "FALSE")
@@ -303,7 +303,7 @@ def _element(call: Call, row: Row) -> str:
 
 def _nodes(call: Call, row: Row) -> Iterable[tuple[str, object]]:
     options, info = row.extra.options, row.info
-    user = options.get("O_LOGNAME") or call.machine.user
+    user = call.machine.user
     group = str(os.getgid())
     with suppress(KeyError):
         group = grp.getgrgid(os.getgid()).gr_name

@@ -77,6 +77,7 @@ def priority(row: Row) -> float:
     """Give the number in the column `prior`; 0 for what is not to be scheduled."""
     info = row.info
     pending = info.state == states.PENDING and not waits(row) and info.begin <= info.submitted
+    pending = pending and "Array limit" not in info.reason
     is_seen = info.state in states.ACTIVE or pending or is_error(row)
     return _PRIORITY + info.priority / 2048 * 0.1 if is_seen else 0.0
 

@@ -272,7 +272,7 @@ def _begin(line: Line, kind: str = "") -> str:
 
 def line_owner(line: Line) -> str:
     """Give whose job it is."""
-    return line.row.extra.options.get("O_LOGNAME", "") or "user"
+    return line.row.extra.options.get("user", "")
 
 
 def requests(line: Line) -> list[str]:

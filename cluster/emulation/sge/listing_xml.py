@@ -88,7 +88,7 @@ def _facts(line: Line, on: Collection[str], queue: bool) -> Iterable[str]:
         yield tag("JB_nurg", "0.00000")
         yield tag("JB_priority", info.priority)
     yield tag("JB_name", info.name)
-    yield tag("JB_owner", options.get("O_LOGNAME", ""))
+    yield tag("JB_owner", options.get("user", ""))
     if "ext" in on:
         yield tag("JB_project", options.get("P", ""))
         yield tag("JB_department", "defaultdepartment")

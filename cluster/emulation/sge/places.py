@@ -195,7 +195,7 @@ def _host_jobs(running: Sequence[Line]) -> list[str]:
     ]
     for line in running:
         info = line.row.info
-        user = line.row.extra.options.get("O_LOGNAME", "")
+        user = line.row.extra.options.get("user", "")
         text = (
             f"   {line.row.array:7d} {line.prior:.5f} {info.name:10.10s} {user:12.12s} "
             f"{line.state:5.5s} {values.clock(line.when)} {line.queue:10.10s} "
@@ -241,7 +241,7 @@ def _jobs_xml(running: Sequence[Line]) -> list[str]:
                 "priority": f"'{line.prior:.6f}'",
                 "qinstance_name": line.queue,
                 "job_name": escaped(line.row.info.name),
-                "job_owner": line.row.extra.options.get("O_LOGNAME", ""),
+                "job_owner": line.row.extra.options.get("user", ""),
                 "job_state": line.state,
                 "start_time": int(line.when),
                 "pe_master": "SLAVE" if number else "MASTER",

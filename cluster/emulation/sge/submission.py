@@ -308,7 +308,7 @@ def submit(call: Call, asked: Asked, made: Plan, extra: dict[str, str]) -> str:
         QueueError: the queue could not take it.
     """
     options = {name: text for name, text in asked.values.items() if text} | extra
-    options["host"] = call.machine.host
+    options |= {"host": call.machine.host, "user": call.machine.user}
     if made.waits:
         options["waits"] = ",".join(made.waits)
     if made.elements:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 from cluster.spec import ArraySpec
 
@@ -58,7 +59,7 @@ def compress(indices: Sequence[int]) -> str:
     """Write indices as ranges: 0-2,5; even steps as 1-9:2."""
     if len(indices) > 2:
         gap = indices[1] - indices[0]
-        if gap > 1 and all(b - a == gap for a, b in zip(indices, indices[1:], strict=False)):
+        if gap > 1 and all(b - a == gap for a, b in pairwise(indices)):
             return f"{indices[0]}-{indices[-1]}:{gap}"
     parts: list[str] = []
     start = before = None

@@ -24,8 +24,8 @@ from cluster.emulation.slurm.times import clock, parse_signal
 __all__ = ["Room", "Step", "run_command", "run_step"]
 
 _AGAIN_S = 1.0  # within it a second Ctrl-C ends the step
-_NAMES = {1: "Hangup", 2: "Interrupt", 3: "Quit", 4: "Illegal instruction", 5: "Trace/breakpoint trap",
-          6: "Aborted", 7: "Bus error", 8: "Floating point exception", 9: "Killed",
+_NAMES = {1: "Hangup", 2: "Interrupt", 3: "Quit", 4: "Illegal instruction",
+          5: "Trace/breakpoint trap", 6: "Aborted", 7: "Bus error", 8: "Floating point exception", 9: "Killed",
           10: "User defined signal 1", 11: "Segmentation fault", 12: "User defined signal 2",
           13: "Broken pipe", 14: "Alarm clock", 15: "Terminated"}  # fmt: skip
 
@@ -345,7 +345,7 @@ class _Watch:
             self._call.err(f"srun: StepId={name} {ranks}: running\n")
             return
         if number == signal.SIGINT:
-            self._call.err("srun: sending Ctrl-C to StepId=%d.%d\n" % (self._raw, self._number))
+            self._call.err(f"srun: sending Ctrl-C to StepId={self._raw}.{self._number}\n")
             self._call.send("signal", int(signal.SIGINT))
             return
         self._job_ended()
@@ -396,7 +396,7 @@ def run_step(call: Call, step: Step) -> tuple[int, int]:
     worst_signal = max(watch.signals, default=0)
     code = max(watch.codes, default=0)
     steps.end(state_dir, raw, number, 0 if worst_signal else code, worst_signal)
-    if worst_signal and watch._is_ended or worst_signal in (signal.SIGKILL, signal.SIGTERM):
+    if (worst_signal and watch._is_ended) or worst_signal in (signal.SIGKILL, signal.SIGTERM):
         call.err(f"srun: Force Terminated StepId={raw}.{number}\n")
     return (0, worst_signal) if worst_signal else (code, 0)
 

@@ -319,7 +319,8 @@ def _change(call: Call, word: str, rows: Sequence[Row], pairs: Mapping[str, str]
     # An element's fields are its array's.
     heads = {str(row.array): row for row in rows}
     for id, row in heads.items():
-        extra, fields = row.extra, {}
+        extra = row.extra
+        fields: dict[str, str | float] = {}
         options = dict(extra.options)
         for name, value in pairs.items():
             if name in ("jobname", "name"):
@@ -339,7 +340,9 @@ def _change(call: Call, word: str, rows: Sequence[Row], pairs: Mapping[str, str]
                 options[_KEPT[name]] = value
             elif name == "arraytaskthrottle":
                 options["array"] = re.sub(r"%.*", "", options.get("array", "")) + f"%{value}"
-            elif name not in _IGNORED:
+            elif name in _LEFT and not call.settings.strict:
+                call.err(f"scontrol: warning: {name} stays as it is: this is an emulation\n")
+            else:
                 raise Stop(f"Update of this parameter is not supported: {name}={value}\n"
                            "Request aborted\n", 1)  # fmt: skip
         if pairs.get("priority") == "0":
@@ -350,7 +353,7 @@ def _change(call: Call, word: str, rows: Sequence[Row], pairs: Mapping[str, str]
             raise Stop(f"Job is no longer pending execution for job {word}\n", 1)
 
 
-_IGNORED = {"numcpus", "numtasks", "minmemorynode", "minmemorycpu", "numnodes", "dependency",
+_LEFT = {"numcpus", "numtasks", "minmemorynode", "minmemorycpu", "numnodes", "dependency",
             "reqnodelist", "excnodelist", "endtime", "deadline", "admincomment", "stdout",
             "oversubscribe", "contiguous", "extra", "reservationname"}  # fmt: skip
 

@@ -103,9 +103,10 @@ def squeue(call: Call) -> int:
         (call.err if words else call.out)(text)
         return 1 if words else 0
     for name, key in _VARIABLES.items():
-        value = call.variable(name)
-        if value is not None and key not in given and not given.keys() & {"format", "Format"}:
-            given[key] = value
+        said = call.variable(name)
+        formats = {"format", "Format"}
+        if said is not None and not (given.keys() & (formats if key in formats else {key})):
+            given[key] = said
     site.check_clusters(call, given.get("clusters", ""))
     return _list(call, given)
 

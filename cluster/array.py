@@ -1,0 +1,565 @@
+"""Many jobs from one function or command: submitting them, and seeing them as one.
+
+    submit_array -> work (what elements run) -> plan (pieces) -> a job of the scheduler each
+
+An array is usually one submission.  Where a site limits arrays, or items are
+large, it is several, and nobody notices: elements are known by position.
+"""
+
+from __future__ import annotations
+
+import sys
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any, overload
+
+from cluster import _array_store, config_file, options, payload, queue, request
+from cluster._array_plan import (
+    COMMAND_BYTES, ITEM_BYTES, Limits, Piece, has_places, plan, repack, shell_text,
+)  # fmt: skip
+from cluster._element import call_one, traveller
+from cluster._item_pickle import dumps_item
+from cluster._job_batch import submit_all
+from cluster._job_keywords import working_directory
+from cluster._job_view import JobView
+from cluster._waiting import Waiting, wait_for
+from cluster.errors import ClusterError, OptionsError, UnknownJob
+from cluster.job import Job
+from cluster.payload import Payload
+from cluster.request import Problems
+from cluster.schedulers._array_limits import largest_index, lowest_index
+from cluster.schedulers.base import Call, Command, JobInfo, Request, Scheduler
+from cluster.script import quote
+from cluster.spec import ArraySpec
+from cluster.states import FINAL
+
+__all__ = ["Element", "JobArray", "submit_array"]
+
+_WORDS_PER_ELEMENT = 40  # bytes of shell text around an item
+_NOT_KEPT = ("dependencies", "begin", "hold", "array")  # of a first submission, for a retry
+
+
+class Element(JobView):
+    """One element of an array: a job with an id of its own, "17_3".
+
+    Attributes:
+        position: its place in the array, from 0.
+        index: what it sees as `$CLUSTER_ARRAY_INDEX`.
+    """
+
+    _after = ()  # whoever waits for it finds no job behind it
+
+    def __init__(self, scheduler: Scheduler, id: str, position: int, index: int) -> None:
+        super().__init__(scheduler, id)
+        self.position, self.index = position, index
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpickled_element, (self.qtype, self.id, self.position, self.index)
+
+
+def _unpickled_element(qtype: str, id: str, position: int, index: int) -> Element:
+    return Element(queue.scheduler_for(qtype), id, position, index)
+
+
+class JobArray:
+    """Jobs that run one function or command, each with an item of its own.
+
+    It is indexed by position, from 0, whatever indices the elements see.
+
+    Attributes:
+        id: of its first submission; `JobArray.load` knows it by that.
+        name: of all its jobs.
+        scheduler: who runs them.
+        indices: what each element sees as `$CLUSTER_ARRAY_INDEX`, by position.
+        parts: its submissions, a Job each; usually one.
+    """
+
+    def __init__(self, scheduler: Scheduler, layout: dict[str, Any], parts: Sequence[Job]) -> None:
+        self.scheduler, self.parts = scheduler, list(parts)
+        self.id: str = layout["id"]
+        self.name: str = layout["name"]
+        self.indices: Sequence[int] = layout["seen"]
+        self._pieces: list[Piece] = layout["pieces"]  # of the first submission
+        self._again: dict[int, str] = layout["again"]  # position -> id of what was retried last
+        self._begins = [piece.positions[0] for piece in self._pieces]
+        self._views: dict[int, Element] = {}
+
+    @classmethod
+    def load(cls, id: str | int, qtype: str | None = None) -> JobArray:
+        """Give the array with this id, whichever process submitted it.
+
+        Raises:
+            UnknownJob: there is none, or it was not made by `submit_array`.
+        """
+        scheduler = queue.scheduler_for(qtype)
+        found = _array_store.layout(_array_store.folder_of(scheduler), str(id))
+        if found is None:
+            raise UnknownJob(
+                f"there is no array {id} of cluster.submit_array in {scheduler.qtype}. "
+                "cluster.Job.load gives any other job."
+            )
+        return cls(scheduler, found, [Job._of(part, scheduler) for part in found["parts"]])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JobArray.load, (self.id, self.qtype)
+
+    @property
+    def qtype(self) -> str:
+        """Which scheduler it belongs to."""
+        return self.scheduler.qtype
+
+    # ------------------------------------------------------------ elements
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Element]:
+        return (self[position] for position in range(len(self)))
+
+    @overload
+    def __getitem__(self, position: int) -> Element: ...
+
+    @overload
+    def __getitem__(self, position: slice) -> list[Element]: ...
+
+    def __getitem__(self, position: int | slice) -> Element | list[Element]:
+        """Give an element by its position, or several."""
+        if isinstance(position, slice):
+            return [self[each] for each in range(len(self))[position]]
+        try:
+            at = range(len(self))[position]
+        except IndexError:
+            raise IndexError(
+                f"array {self.id} has {len(self)} elements: there is no position {position}."
+            ) from None
+        id = self._id_at(at)
+        view = self._views.get(at)
+        if view is None or view.id != id:
+            view = self._views[at] = Element(self.scheduler, id, at, self.indices[at])
+        return view
+
+    def _id_at(self, position: int) -> str:
+        if position in self._again:
+            return self._again[position]
+        number = bisect_right(self._begins, position) - 1
+        piece = self._pieces[number]
+        return f"{self.parts[number].id}_{piece.index_of(position - self._begins[number])}"
+
+    def _infos(self) -> list[JobInfo | None]:
+        """Ask for all elements at once; None for one that the scheduler does not tell."""
+        ids = [queue.id_of(part) for part in self.parts]
+        found = {info.id: info for info in self.scheduler.query(ids, elements=True)}
+        infos = [found.get(self._id_at(position)) for position in range(len(self))]
+        for position, info in enumerate(infos):
+            if info is not None and position in self._views:
+                self[position]._learn(info)
+        return infos
+
+    def _those(self, wanted: Callable[[JobInfo], bool]) -> list[Element]:
+        chosen = []
+        for position, info in enumerate(self._infos()):
+            if info is not None and wanted(info):
+                element = self[position]
+                element._learn(info)
+                chosen.append(element)
+        return chosen
+
+    @property
+    def failed(self) -> list[Element]:
+        """The elements that have ended and are not COMPLETED, in order."""
+        return self._those(lambda info: info.state in FINAL and info.state != "COMPLETED")
+
+    @property
+    def completed(self) -> list[Element]:
+        """The elements that are COMPLETED, in order."""
+        return self._those(lambda info: info.state == "COMPLETED")
+
+    def states(self) -> dict[str, int]:
+        """Count the elements by state."""
+        if self._again:
+            told = [info.state for info in self._infos() if info is not None]
+        else:
+            told = []
+            for info in self.scheduler.query([queue.id_of(part) for part in self.parts]):
+                told += [s for s, n in (info.counts or {info.state: 1}).items() for _ in range(n)]
+        return {state: told.count(state) for state in dict.fromkeys(told)}
+
+    @property
+    def done(self) -> bool:
+        """Whether all elements have ended, however."""
+        return set(self.states()) <= FINAL
+
+    # ------------------------------------------------------------ waiting
+
+    def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
+        """Block until all elements have ended; see `cluster.wait`.
+
+        Returns:
+            True if all are COMPLETED, those that were retried by their last try.
+
+        Raises:
+            WaitTimeout: a `TimeoutError`; the jobs go on.
+        """
+        return queue.wait(self, timeout, progress)
+
+    def get(self, timeout: float | None = None, return_exceptions: bool = False) -> list[Any]:
+        """Block until all elements have ended, and give what each left, in order.
+
+        Args:
+            timeout: seconds; None is no limit.
+            return_exceptions: put what an element raised in its place in the list.
+
+        Returns:
+            What `Job.get` gives, for each element.
+
+        Raises:
+            WaitTimeout: a `TimeoutError`; the jobs go on.
+            JobFailed: an element was ended by somebody else than itself.
+            Exception: what the first of those raised that did.  Notes at it say
+                which element it was.
+        """
+        views = list(self)
+        left = [view for view in views if not (view._final and view._content_is_whole)]
+        if left:
+            wait_for(Waiting(left, lambda: self.scheduler), timeout, None, content=True)
+        values: list[Any] = []
+        for view in views:
+            try:
+                values.append(view.get())
+            except Exception as error:  # the user's functions raise anything
+                _note(error, f"in element {view.position} of array {self.id}, index {view.index}")
+                if not return_exceptions:
+                    raise
+                values.append(error)
+        return values
+
+    def result(self, timeout: float | None = None) -> list[Any]:
+        """Do what `get` does, under the name that a Future has for it."""
+        return self.get(timeout)
+
+    def members(self, elements: bool = False) -> list[JobView]:
+        """List jobs that stand for the whole array: whoever waits for these waits for it.
+
+        Args:
+            elements: each element; else whole submissions where that says the same.
+        """
+        if elements:
+            return list(self)
+        firsts = len(self._pieces)
+        stale = {bisect_right(self._begins, position) - 1 for position in self._again}
+        found: list[JobView] = [part for n, part in enumerate(self.parts[:firsts]) if n not in stale]
+        for number in sorted(stale):
+            found += [self[position] for position in self._pieces[number].positions]
+        # What was retried and completed, or completed at once, holds for every dependency.
+        done = {id for id in self._done_ids()} if stale else set()
+        left = [member for member in found if member.id not in done]
+        return left or found[:1]
+
+    def _done_ids(self) -> Iterator[str]:
+        for position, info in enumerate(self._infos()):
+            if info is not None and info.state == "COMPLETED":
+                yield self._id_at(position)
+
+    # ------------------------------------------------------------ acting
+
+    def cancel(self) -> dict[str, str]:
+        """End all elements, whether they run or wait; those that have ended stay as they are.
+
+        Returns:
+            For each submission, what happened, in a few words.
+        """
+        return self._act("cancel")
+
+    def hold(self) -> dict[str, str]:
+        """Keep the waiting elements from starting until they are released."""
+        return self._act("hold")
+
+    def release(self) -> dict[str, str]:
+        """Let held elements start."""
+        return self._act("release")
+
+    def _act(self, verb: str) -> dict[str, str]:
+        return self.scheduler.act(verb, [queue.id_of(part) for part in self.parts])
+
+    def retry_failed(self, **keywords: Any) -> JobArray:
+        """Submit the elements that have ended and are not COMPLETED once more.
+
+        They get the same items and see the same indices; afterwards the array
+        shows the new elements in their places.
+
+        Args:
+            keywords: of `submit`, in place of those they had: `mem="8G"`.
+
+        Returns:
+            The array itself.
+
+        Raises:
+            UnknownJob: what they ran is not known any more.
+        """
+        positions = [element.position for element in self.failed]
+        if not positions:
+            return self
+        folder = _array_store.folder_of(self.scheduler)
+        work = _array_store.work(folder, self.id)
+        chosen = dict(work["options"]) | options.check_arguments(keywords)
+        parts, pieces = _submit(self.scheduler, work, chosen, (), positions)
+        self.parts += parts
+        for part, piece in zip(parts, pieces, strict=True):
+            for place, position in enumerate(piece.positions):
+                self._again[position] = f"{part.id}_{piece.index_of(place)}"
+        _array_store.keep_layout(folder, self.id, self._layout())
+        return self
+
+    def _layout(self) -> dict[str, Any]:
+        return {
+            "id": self.id, "name": self.name, "seen": self.indices, "pieces": self._pieces,
+            "again": self._again, "parts": [queue.id_of(part) for part in self.parts],
+        }  # fmt: skip
+
+    # ------------------------------------------------------------ for people
+
+    def __repr__(self) -> str:
+        return f"<JobArray {self.id} {self.name!r}, {len(self)} elements>"
+
+    def __str__(self) -> str:
+        """Say how many elements are in which state."""
+        told = ", ".join(f"{count} {state}" for state, count in self.states().items())
+        return f"array {self.id}: {self.name}, {len(self)} elements: {told}"
+
+
+def _note(error: BaseException, text: str) -> None:
+    with suppress(AttributeError, TypeError):  # an exception without a dict of its own
+        notes = list(getattr(error, "__notes__", ()))
+        if text not in notes:
+            error.__notes__ = [*notes, text]
+
+
+# ---------------------------------------------------------------- submitting
+
+
+def submit_array(
+    command: Any,
+    items: Iterable[Any],
+    *,
+    max_running: int | None = None,
+    name: str | None = None,
+    qtype: str | None = None,
+    profile: str | None = None,
+    **keywords: Any,
+) -> JobArray:
+    """Queue one function or command for many items: a job each, in one submission.
+
+    Args:
+        command: a function, which is called with the item; or a command as
+            `submit` takes it, in which `{item}` and `{index}` are filled in; both
+            are one word there, whatever stands in them.
+        items: a range, whose numbers are the indices and the items; or anything
+            else, the indices of which are 1, 2, ...
+        max_running: at most so many run at once; None is no limit.
+        name, qtype, profile: as for `submit`.
+        keywords: as for `submit`.
+
+    Returns:
+        The array, queued for good.
+
+    Raises:
+        OptionsError: everything that cannot work, in one error; nothing was queued.
+        PayloadError: the function or an item cannot be pickled; it says which.
+        QueueError: the queue could not be asked or refused.
+    """
+    seen, given = _read_items(items)
+    if max_running is not None:
+        options.check_arguments({"array": f"1-2%{max_running}"})
+    if taken := [key for key in keywords if options.canonical_name(key) == "array"]:
+        raise OptionsError(f"{taken[0]}= is said by the items of submit_array. Give a range.")
+    model = Job(command, None, name, None, qtype, profile, **keywords)
+    work = _work(model, command, seen, given)
+    work["max_running"] = max_running or 0
+    chosen = dict(model.options)
+    parts, pieces = _submit(model.scheduler, work, chosen, model._after, range(len(seen)))
+    layout = {
+        "id": parts[0].id, "name": model.name, "seen": seen, "pieces": pieces, "again": {},
+        "parts": [part.id for part in parts],
+    }  # fmt: skip
+    try:
+        folder = _array_store.folder_of(model.scheduler)
+        _array_store.keep(folder, queue.id_of(parts[0]), work, layout)
+    except OSError as error:  # the jobs are in the queue: that is no reason to fail
+        from cluster import logme
+
+        logme.log(
+            f"array {layout['id']} is submitted, but cannot be loaded or retried later: "
+            f"{error.strerror or error}",
+            "warn",
+        )
+    return JobArray(model.scheduler, layout, parts)
+
+
+def _read_items(items: Iterable[Any]) -> tuple[Sequence[int], list[Any] | None]:
+    if isinstance(items, range):
+        seen, given = items, None
+    elif isinstance(items, str | bytes) or not isinstance(items, Iterable):
+        raise OptionsError(f"items {items!r} are no list. Give a range, or a list of items.")
+    else:
+        given = list(items)
+        seen = range(1, len(given) + 1)
+    if not len(seen):
+        raise OptionsError("there are no items: an array has at least one.")
+    return seen, given
+
+
+def _work(
+    model: Job, command: Any, seen: Sequence[int], given: list[Any] | None
+) -> dict[str, Any]:
+    """Put together what a retry needs too, in plain values; the user's stay pickled."""
+    program, kept = model._program, dict(model.options)
+    for key in _NOT_KEPT:
+        kept.pop(key, None)
+    kept.setdefault("python", sys.executable)
+    places = [path for path in sys.path if isinstance(path, str) and path]
+    kept["syspaths"] = tuple(dict.fromkeys([*(kept.get("syspaths") or ()), *places]))
+    kept["dir"] = working_directory(model.options).decode("utf-8", "surrogateescape")
+    work: dict[str, Any] = {
+        "name": model._given_name, "shown": model.name, "seen": seen,
+        "key": request.learned_key(program, model._given_name), "options": kept,
+    }  # fmt: skip
+    if isinstance(program, Call):
+        work["call"] = _call(model, program.function)
+        work["calls"] = _name(program.function)
+        with payload._by_value(model.options.get("by_value", ())):
+            work["items"] = given and [dumps_item(item, n) for n, item in enumerate(given)]
+        return work
+    # What is no shell's text stays so, unless it was given as one text with places in it.
+    work["command"] = program.text or program.argv
+    work["behind"] = program.argv if program.text else ()
+    work["items"] = given and [_word(item, n) for n, item in enumerate(given)]
+    return work
+
+
+def _name(function: Any) -> tuple[str, str]:
+    whole = payload.name_of(function)
+    inner = getattr(function, "func", function)
+    module = str(getattr(inner, "__module__", None) or type(inner).__module__)
+    return module, whole.removeprefix(f"{module}.")
+
+
+def _call(model: Job, function: Any) -> bytes:
+    import pickle
+
+    nothing = pickle.PickleBuffer(b"\0")
+    made = payload.dump(
+        traveller(call_one, function, _name(function)),
+        (function, nothing, pickle.PickleBuffer(b"\0")),
+        by_value=model.options.get("by_value", ()),
+        imports=model.options.get("imports", ()),
+    )
+    return made.data
+
+
+def _word(item: Any, place: int) -> str:
+    try:
+        return request._word(item).decode("utf-8", "surrogateescape")
+    except OptionsError as error:
+        raise OptionsError(f"item {place}: {error}") from None
+
+
+def _submit(
+    scheduler: Scheduler,
+    work: dict[str, Any],
+    chosen: dict[str, Any],
+    after: Sequence[tuple[str, Any]],
+    positions: Sequence[int],
+) -> tuple[list[Job], list[Piece]]:
+    limits = Limits(
+        lowest_index(scheduler),
+        config_file.get("queue", "max_array") or largest_index(scheduler),
+        ITEM_BYTES if "call" in work else COMMAND_BYTES,
+    )
+    pieces = plan(positions, work["seen"], _sizes(work, positions), limits)
+    parts: list[Job] = []
+    for piece in pieces:
+        spec = ArraySpec(piece.first, len(piece.positions), piece.step, work["max_running"])
+        part = _Part._make(scheduler, work, {**chosen, "array": spec}, piece)
+        part._after = list(after)
+        if parts and work["max_running"]:
+            part.after(parts[-1], type="afterany")  # so many at once in all of them
+        parts.append(part)
+    submit_all(parts, None)
+    return parts, pieces
+
+
+def _sizes(work: dict[str, Any], positions: Sequence[int]) -> Sequence[int]:
+    items, is_whole = work["items"], len(positions) == len(work["seen"])
+    if "call" in work:
+        return [len(item) for item in items] if items else ()
+    if items is None and is_whole:
+        return ()
+    texts = items or [""] * len(work["seen"])
+    return [len(quote(text).encode("utf-8", "replace")) + _WORDS_PER_ELEMENT for text in texts]
+
+
+class _Part(Job):
+    """One submission of an array; its call is put together beforehand."""
+
+    _payload: Payload | None = None
+    _key = ""
+
+    @classmethod
+    def _make(
+        cls, scheduler: Scheduler, work: dict[str, Any], chosen: dict[str, Any], piece: Piece
+    ) -> _Part:
+        part = cls.__new__(cls)
+        JobView.__init__(part, scheduler, None, work["shown"])
+        part._scripts, part._wrote, part._key = None, False, work["key"]
+        part._given_name, part.options, part._after = work["name"], chosen, []
+        if "call" in work:
+            part._payload = _payload(work, piece)
+            # Of its own: equal ones would be taken for the same call.
+            part._program = Call(traveller(_stand_in, None, work["calls"]))
+        else:
+            part._program = _program(work, piece)
+        return part
+
+    def _request(self, problems: Problems, together: Any = None) -> Request:
+        made = super()._request(problems, together)
+        return replace(made, payload=self._payload or made.payload, key=self._key)
+
+    def resubmit(self) -> Job:
+        """Queue a job like this one, and give it; the array does not show it."""
+        return Job._of(self.scheduler.resubmit(queue.id_of(self)), self.scheduler)
+
+
+def _stand_in() -> None:
+    """Stand where the request wants a function; the call itself is the payload."""
+
+
+def _payload(work: dict[str, Any], piece: Piece) -> Payload:
+    from cluster import runner
+    from cluster._array_plan import take_apart
+
+    call = work["call"]
+    made_by = runner.CALL.unpack_from(call)[1:3]
+    if made_by != sys.version_info[:2]:
+        raise OptionsError(
+            f"this array was submitted by Python {made_by[0]}.{made_by[1]}: retry it by that one."
+        )
+    pieces = tuple(repack(call, piece, work["seen"], work["items"]))
+    names = take_apart(memoryview(call))[2]
+    return Payload(
+        pieces, sum(len(one) for one in pieces), names[0], sys.version_info[:2], names[2]
+    )
+
+
+def _program(work: dict[str, Any], piece: Piece) -> Command:
+    command, seen = work["command"], work["seen"]
+    same = all(
+        seen[position] == piece.index_of(place) for place, position in enumerate(piece.positions)
+    )
+    if same and not has_places(command):
+        behind = work["behind"]
+        return Command(behind, command) if isinstance(command, str) else Command(command)
+    return Command(work["behind"], shell_text(command, piece, seen, work["items"]))
+
+
