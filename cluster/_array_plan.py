@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from cluster import runner
+from cluster._call_buffers import exchange
 from cluster.script import quote
 
-__all__ = ["Limits", "Piece", "has_places", "plan", "repack", "shell_text", "take_apart"]
+__all__ = ["Limits", "Piece", "has_places", "plan", "repack", "shell_text"]
 
 COMMAND_BYTES = 96 * 1024  # of text in one submission: a program's argument has at most 128 KiB
 ITEM_BYTES = 32 * 1024 * 1024  # of pickled items: each element reads those of its submission
@@ -103,7 +104,6 @@ def repack(
     Returns:
         The pieces of the payload.
     """
-    pickled, buffers, names = take_apart(memoryview(call))
     chosen = [items[position] for position in piece.positions] if items is not None else []
     table = array("q", [piece.first, piece.step, len(piece.positions), items is not None])
     table.extend(seen[position] for position in piece.positions)
@@ -113,31 +113,7 @@ def repack(
         for item in chosen:
             at += len(item)
             table.append(at)
-    buffers[-2:] = [memoryview(table.tobytes()), memoryview(b"".join(chosen))]
-    return runner.pack_call(
-        bytes(pickled), buffers, calls=names[0], imports=names[1], cloudpickle_version=names[2]
-    )
-
-
-def take_apart(
-    call: memoryview,
-) -> tuple[memoryview, list[memoryview], tuple[str, tuple[str, ...], str]]:
-    """Give the pickle, the buffers and the names (what it calls, imports, cloudpickle)."""
-    _, _, _, n_version, n_name, n_lines, n_buffers, n_pickle = runner.CALL.unpack_from(call)
-    at = runner.CALL.size
-    texts = []
-    for length in (n_version, n_name, n_lines):
-        texts.append(bytes(call[at : at + length]).decode("utf-8", "replace"))
-        at += length
-    sizes = array("Q", bytes(call[at : at + 8 * n_buffers]))
-    at += 8 * n_buffers
-    pickled, at = call[at : at + n_pickle], at + n_pickle
-    buffers = []
-    for size in sizes:
-        at += -at % runner.ALIGN
-        buffers.append(call[at : at + size])
-        at += size
-    return pickled, buffers, (texts[1], tuple(filter(None, texts[2].split("\n"))), texts[0])
+    return exchange(call, [table.tobytes(), b"".join(chosen)])
 
 
 # ---------------------------------------------------------------- commands
@@ -199,10 +175,13 @@ _VARIABLE = {"index": "${CLUSTER_ARRAY_INDEX}", "item": "${cluster_item}"}
 def _in_word(word: str) -> str:
     """Write one argument: the parts between the places verbatim."""
     parts = _PLACE.split(word)
-    return "".join(
-        f'"{_VARIABLE[part]}"' if place % 2 else quote(part) if part else ""
-        for place, part in enumerate(parts)
-    ) or "''"
+    return (
+        "".join(
+            f'"{_VARIABLE[part]}"' if place % 2 else quote(part) if part else ""
+            for place, part in enumerate(parts)
+        )
+        or "''"
+    )
 
 
 def _in_text(text: str) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 from cluster import config_file, files, registry, runner
 from cluster.errors import UnknownJob
-from cluster.local import places
 
 __all__ = ["folder_of", "keep", "keep_layout", "layout", "work"]
 

@@ -8,29 +8,36 @@ large, it is several, and nobody notices: elements are known by position.
 
 from __future__ import annotations
 
+import pickle
 import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 from typing import Any, overload
 
 from cluster import _array_store, config_file, options, payload, queue, request
 from cluster._array_plan import (
-    COMMAND_BYTES, ITEM_BYTES, Limits, Piece, has_places, plan, repack, shell_text,
+    COMMAND_BYTES,
+    ITEM_BYTES,
+    Limits,
+    Piece,
+    has_places,
+    plan,
+    repack,
+    shell_text,
 )  # fmt: skip
+from cluster._call_buffers import about
 from cluster._element import call_one, traveller
 from cluster._item_pickle import dumps_item
 from cluster._job_batch import submit_all
 from cluster._job_keywords import working_directory
 from cluster._job_view import JobView
+from cluster._prepared import Prepared, name_parts, note, packed
 from cluster._waiting import Waiting, wait_for
-from cluster.errors import ClusterError, OptionsError, UnknownJob
+from cluster.errors import OptionsError, UnknownJob
 from cluster.job import Job
 from cluster.payload import Payload
-from cluster.request import Problems
 from cluster.schedulers._array_limits import largest_index, lowest_index
-from cluster.schedulers.base import Call, Command, JobInfo, Request, Scheduler
+from cluster.schedulers.base import Call, Command, JobInfo, Scheduler
 from cluster.script import quote
 from cluster.spec import ArraySpec
 from cluster.states import FINAL
@@ -229,7 +236,7 @@ class JobArray:
             try:
                 values.append(view.get())
             except Exception as error:  # the user's functions raise anything
-                _note(error, f"in element {view.position} of array {self.id}, index {view.index}")
+                note(error, f"in element {view.position} of array {self.id}, index {view.index}")
                 if not return_exceptions:
                     raise
                 values.append(error)
@@ -249,7 +256,9 @@ class JobArray:
             return list(self)
         firsts = len(self._pieces)
         stale = {bisect_right(self._begins, position) - 1 for position in self._again}
-        found: list[JobView] = [part for n, part in enumerate(self.parts[:firsts]) if n not in stale]
+        found: list[JobView] = [
+            part for n, part in enumerate(self.parts[:firsts]) if n not in stale
+        ]
         for number in sorted(stale):
             found += [self[position] for position in self._pieces[number].positions]
         # What was retried and completed, or completed at once, holds for every dependency.
@@ -329,13 +338,6 @@ class JobArray:
         return f"array {self.id}: {self.name}, {len(self)} elements: {told}"
 
 
-def _note(error: BaseException, text: str) -> None:
-    with suppress(AttributeError, TypeError):  # an exception without a dict of its own
-        notes = list(getattr(error, "__notes__", ()))
-        if text not in notes:
-            error.__notes__ = [*notes, text]
-
-
 # ---------------------------------------------------------------- submitting
 
 
@@ -410,9 +412,7 @@ def _read_items(items: Iterable[Any]) -> tuple[Sequence[int], list[Any] | None]:
     return seen, given
 
 
-def _work(
-    model: Job, command: Any, seen: Sequence[int], given: list[Any] | None
-) -> dict[str, Any]:
+def _work(model: Job, command: Any, seen: Sequence[int], given: list[Any] | None) -> dict[str, Any]:
     """Put together what a retry needs too, in plain values; the user's stay pickled."""
     program, kept = model._program, dict(model.options)
     for key in _NOT_KEPT:
@@ -427,7 +427,7 @@ def _work(
     }  # fmt: skip
     if isinstance(program, Call):
         work["call"] = _call(model, program.function)
-        work["calls"] = _name(program.function)
+        work["calls"] = name_parts(program.function)
         with payload._by_value(model.options.get("by_value", ())):
             work["items"] = given and [dumps_item(item, n) for n, item in enumerate(given)]
         return work
@@ -438,19 +438,10 @@ def _work(
     return work
 
 
-def _name(function: Any) -> tuple[str, str]:
-    whole = payload.name_of(function)
-    inner = getattr(function, "func", function)
-    module = str(getattr(inner, "__module__", None) or type(inner).__module__)
-    return module, whole.removeprefix(f"{module}.")
-
-
 def _call(model: Job, function: Any) -> bytes:
-    import pickle
-
     nothing = pickle.PickleBuffer(b"\0")
     made = payload.dump(
-        traveller(call_one, function, _name(function)),
+        traveller(call_one, function, name_parts(function)),
         (function, nothing, pickle.PickleBuffer(b"\0")),
         by_value=model.options.get("by_value", ()),
         imports=model.options.get("imports", ()),
@@ -481,7 +472,7 @@ def _submit(
     parts: list[Job] = []
     for piece in pieces:
         spec = ArraySpec(piece.first, len(piece.positions), piece.step, work["max_running"])
-        part = _Part._make(scheduler, work, {**chosen, "array": spec}, piece)
+        part = _part(scheduler, work, {**chosen, "array": spec}, piece)
         part._after = list(after)
         if parts and work["max_running"]:
             part.after(parts[-1], type="afterany")  # so many at once in all of them
@@ -500,56 +491,26 @@ def _sizes(work: dict[str, Any], positions: Sequence[int]) -> Sequence[int]:
     return [len(quote(text).encode("utf-8", "replace")) + _WORDS_PER_ELEMENT for text in texts]
 
 
-class _Part(Job):
-    """One submission of an array; its call is put together beforehand."""
-
-    _payload: Payload | None = None
-    _key = ""
-
-    @classmethod
-    def _make(
-        cls, scheduler: Scheduler, work: dict[str, Any], chosen: dict[str, Any], piece: Piece
-    ) -> _Part:
-        part = cls.__new__(cls)
-        JobView.__init__(part, scheduler, None, work["shown"])
-        part._scripts, part._wrote, part._key = None, False, work["key"]
-        part._given_name, part.options, part._after = work["name"], chosen, []
-        if "call" in work:
-            part._payload = _payload(work, piece)
-            # Of its own: equal ones would be taken for the same call.
-            part._program = Call(traveller(_stand_in, None, work["calls"]))
-        else:
-            part._program = _program(work, piece)
-        return part
-
-    def _request(self, problems: Problems, together: Any = None) -> Request:
-        made = super()._request(problems, together)
-        return replace(made, payload=self._payload or made.payload, key=self._key)
-
-    def resubmit(self) -> Job:
-        """Queue a job like this one, and give it; the array does not show it."""
-        return Job._of(self.scheduler.resubmit(queue.id_of(self)), self.scheduler)
-
-
-def _stand_in() -> None:
-    """Stand where the request wants a function; the call itself is the payload."""
+def _part(
+    scheduler: Scheduler, work: dict[str, Any], chosen: dict[str, Any], piece: Piece
+) -> Prepared:
+    if "call" in work:
+        return Prepared._make(
+            scheduler, work["shown"], chosen, calls=work["calls"], payload=_payload(work, piece)
+        )
+    return Prepared._make(
+        scheduler, work["shown"], chosen, program=_program(work, piece), key=work["key"]
+    )
 
 
 def _payload(work: dict[str, Any], piece: Piece) -> Payload:
-    from cluster import runner
-    from cluster._array_plan import take_apart
-
     call = work["call"]
-    made_by = runner.CALL.unpack_from(call)[1:3]
+    made_by = about(call).python
     if made_by != sys.version_info[:2]:
         raise OptionsError(
             f"this array was submitted by Python {made_by[0]}.{made_by[1]}: retry it by that one."
         )
-    pieces = tuple(repack(call, piece, work["seen"], work["items"]))
-    names = take_apart(memoryview(call))[2]
-    return Payload(
-        pieces, sum(len(one) for one in pieces), names[0], sys.version_info[:2], names[2]
-    )
+    return packed(repack(call, piece, work["seen"], work["items"]), call)
 
 
 def _program(work: dict[str, Any], piece: Piece) -> Command:
@@ -561,5 +522,3 @@ def _program(work: dict[str, Any], piece: Piece) -> Command:
         behind = work["behind"]
         return Command(behind, command) if isinstance(command, str) else Command(command)
     return Command(work["behind"], shell_text(command, piece, seen, work["items"]))
-
-

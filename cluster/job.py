@@ -189,11 +189,7 @@ class Job(JobView):
         program = self._program
         if isinstance(program, Call):
             with problems.collect():
-                dumped = payload.dump(
-                    program.function, program.args, program.kwargs,
-                    by_value=self.options.get("by_value", ()),
-                    imports=self.options.get("imports", ()),
-                )  # fmt: skip
+                dumped = self._dump(program)
         made = Request(
             name=self.name,
             program=program,
@@ -207,6 +203,12 @@ class Job(JobView):
         )
         problems.add(*self.scheduler.check(made))
         return made
+
+    def _dump(self, call: Call) -> payload.Payload:
+        return payload.dump(
+            call.function, call.args, call.kwargs,
+            by_value=self.options.get("by_value", ()), imports=self.options.get("imports", ()),
+        )  # fmt: skip
 
     def _checked_request(self) -> Request:
         problems = Problems()

@@ -17,6 +17,8 @@ from cluster.cli.common import terminal_columns as columns_here
 from cluster.cli.text import COLUMNS, MORE_COLUMNS, job_table
 from cluster.errors import OptionsError
 
+ON_SCREEN = 1000  # rows: nobody reads more, and 100,000 take two seconds to make
+
 
 @click.command()
 @click.option("-a", "--all", "everything", is_flag=True, help="Jobs that ended, too.")
@@ -29,7 +31,10 @@ from cluster.errors import OptionsError
     "--since", metavar="WHEN",
     help="Only jobs submitted or ended since: 2h, 3d, 08:00, 2026-05-01. Ended ones, too.",
 )  # fmt: skip
-@click.option("--limit", type=click.IntRange(0), default=0, help="Only the newest so many.")
+@click.option(
+    "--limit", type=click.IntRange(0), default=None, metavar="N",
+    help=f"Only the newest N; 0 is all. In a terminal the default is {ON_SCREEN}.",
+)  # fmt: skip
 @click.option("--elements", is_flag=True, help="Each element of an array on its own line.")
 @click.option(
     "-c", "--columns", metavar="NAME[,NAME]",
@@ -42,7 +47,7 @@ def command(
     states: tuple[str, ...],
     name: str,
     since: str | None,
-    limit: int,
+    limit: int | None,
     elements: bool,
     columns: str | None,
     no_header: bool,
@@ -55,18 +60,23 @@ def command(
     now = time.time()
     wanted = values.states(states) if states else () if everything or since else UNFINISHED
     names = _column_names(columns)
+    width = columns_here()
+    shown = limit if limit is not None else 0 if as_json or not width else ON_SCREEN
     jobs = get_client().query(
         states=wanted,
         name=name,
         since=values.since(since, now=now) if since else 0.0,
-        limit=limit,
+        limit=shown if limit is not None or not shown else shown + 1,
         elements=elements,
     )
     if as_json:
         print_json(jobs)
         return
-    lines = job_table(jobs, names, now=now, columns=columns_here())
+    is_cut = limit is None and 0 < shown < len(jobs)
+    lines = job_table(jobs[-shown:] if is_cut else jobs, names, now=now, columns=width)
     print_lines(lines[1:] if no_header else lines)
+    if is_cut:
+        click.echo(f"The newest {shown} are shown; --limit 0 lists all.", err=True)
 
 
 def _column_names(text: str | None) -> tuple[str, ...] | None:

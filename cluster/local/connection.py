@@ -86,6 +86,14 @@ class Connection:
             self._inbox.extend(self._reader.feed(data))
         return self._inbox.popleft()
 
+    def has_message(self) -> bool:
+        """Tell whether `next` has something to give without reading."""
+        return bool(self._inbox)
+
+    def fileno(self) -> int:
+        """Give the descriptor that becomes readable when there is something to read."""
+        return self._socket.fileno()
+
     def _limit(self, deadline: float | None) -> None:
         # 1 us, not 0: 0 would make the socket non-blocking, with another error
         left = None if deadline is None else max(1e-6, deadline - time.monotonic())

@@ -153,6 +153,11 @@ class Poller:
             for track in self.tracker.tracks.values():
                 track.asked = min(track.asked, 1.0)
 
+    def wake(self) -> None:
+        """Let the threads that wait in `step` look again."""
+        with self._turn:
+            self._turn.notify_all()
+
     def end(self, id: str, state: str, reason: str) -> None:
         """Note the end of a job that was never to start."""
         with self._turn:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -35,6 +35,7 @@ from cluster.schedulers._entries import (
 from cluster.schedulers._late import wait_for
 from cluster.schedulers._programs import Programs
 from cluster.schedulers._submitting import Submitter, mark_of, new_mark
+from cluster.schedulers._watch import EndingsSource
 from cluster.schedulers.base import (
     Content,
     Ending,
@@ -296,6 +297,24 @@ class CommandScheduler:
         self, ids: Sequence[str], *, timeout: float | None = None, content: bool = False
     ) -> Iterator[Ending]:
         """Give each job as it reaches its final state, until all have."""
+        return self._endings(ids, timeout, content, stop=None)
+
+    def watch(self) -> EndingsSource:
+        """Give what one thread watches any number of jobs with."""
+
+        def endings(ids: Sequence[str], stop: Callable[[], bool]) -> Iterator[Ending]:
+            return self._endings(ids, None, False, stop=stop)
+
+        return EndingsSource(endings, self.query, wake=lambda: self.poller.wake())
+
+    def _endings(
+        self,
+        ids: Sequence[str],
+        timeout: float | None,
+        content: bool,
+        *,
+        stop: Callable[[], bool] | None,
+    ) -> Iterator[Ending]:
         deadline = None if timeout is None else time.monotonic() + timeout
         left = dict.fromkeys(ids)
         whole = list(dict.fromkeys(split_id(id)[0] for id in ids))
@@ -308,7 +327,7 @@ class CommandScheduler:
             self._check_known(left)
             while True:
                 yield from self._ended_of(left, content)
-                if not left:
+                if not left or (stop is not None and stop()):
                     return
                 rest = 3600.0 if deadline is None else deadline - time.monotonic()
                 if rest <= 0:

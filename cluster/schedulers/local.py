@@ -17,6 +17,7 @@ import msgspec
 from cluster.errors import UnknownJob
 from cluster.files import current_umask
 from cluster.local.client import Client, environment, get_client
+from cluster.local.watching import WatchingClient
 from cluster.local.wire import Env
 from cluster.payload import Payload
 from cluster.schedulers import checks, local_scripts
@@ -192,6 +193,11 @@ class LocalScheduler:
         """Give each job as it reaches its final state, until all have."""
         for ended in self.client.wait(ids, timeout=timeout, content=content):
             yield Ending(ended.info, ended.content)
+
+    def watch(self) -> WatchingClient:
+        """Give what one thread watches any number of jobs with, over one connection."""
+        client = self.client
+        return WatchingClient(client.state_dir, request_timeout_s=client.request_timeout_s)
 
     def content(self, id: str) -> Content:
         """Give what a job wrote so far."""

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import differential
-from differential import Case, Place
+import side_by_side
+from side_by_side import Case, Place
 
 __all__ = ["CASES", "emulated_place", "real_place"]
 
@@ -91,11 +91,11 @@ def _pair(name: str, form: str, first: str, then: str, **more: object) -> Case:
     return Case(f"dependency: {name}", text, **more)  # type: ignore[arg-type]
 
 
-SACCT = "sacct -n -X -P -j $id -o JobName,State,ExitCode"
+SACCT = "sacct -n -X -P -j $id -o State,ExitCode"
 STEPS = "sacct -n -P -j $id -o JobID,JobName,State,ExitCode"
 
 SUBMITTING = [
-    Case("sbatch answers", "sbatch -H job.sh | tee a; scancel ${_:-0} $(tr -dc 0-9 <a)", _batch("true")),
+    Case("sbatch answers", "sbatch -H job.sh | tee a; scancel $(tr -dc 0-9 <a)", _batch("true")),
     Case("sbatch --parsable", "id=$(sbatch -H --parsable job.sh); echo $id; scancel $id", _batch("true")),
     Case("sbatch --wrap", "id=$(sbatch --parsable --wrap 'echo hello; exit 3'); final $id; " + SACCT),
     Case("sbatch quiet", "sbatch -Q -o /dev/null job.sh; echo rc=$?", _batch("true")),
@@ -476,14 +476,14 @@ def main(words: Sequence[str]) -> int:
     """Run the cases that are named, and show how they part."""
     cases = [case for case in CASES if not words or any(word in case.name for word in words)]
     with real_place() as place:
-        real = differential.run_all(cases, place)
+        real = side_by_side.run_all(cases, place)
     with emulated_place() as place:
-        emulated = differential.run_all(cases, place)
-    results = differential.compare(cases, real, emulated)
+        emulated = side_by_side.run_all(cases, place)
+    results = side_by_side.compare(cases, real, emulated)
     for result in results:
         if result.verdict != "same":
             print(f"==== {result.case.name} [{result.verdict}] {result.case.differs}\n{result.case.text}\n{result.diff()}\n")
-    print(differential.counts(results))
+    print(side_by_side.counts(results))
     return 0
 
 

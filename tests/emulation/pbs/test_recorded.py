@@ -55,11 +55,11 @@ esac
 echo "ok $PBS_ARRAY_INDEX"
 exit ${{RC:-0}}
 """,
-    "e.sh": """\
+    "../e.sh": """\
 env | grep '^PBS_' | LC_ALL=C sort
 until [ -e "{gates}/ja" ]; do sleep 0.02; done
 """,
-    "kill.sh": "kill -9 $$\n",
+    "../kill.sh": "kill -9 $$\n",
 }
 # What has happened before a command is typed: gates opened, jobs over.
 BEFORE = {
@@ -119,6 +119,7 @@ class Replay:
             command,
         )
         # The real one enforces a walltime some ten seconds late; nothing shows the amount.
+        text = text.replace(" e.sh", " ../e.sh").replace(" kill.sh", " ../kill.sh")
         text = text.replace("walltime=2 -N wt ", "walltime=50 -N wt ")
         return re.sub(r"^(tracejob) (\d+)", lambda m: f"{m[1]} {self.ours[m[2]]}", text)
 
@@ -176,7 +177,7 @@ class Replay:
 def replay() -> Iterator[Replay]:
     place = Path(os.path.realpath(tempfile.mkdtemp(prefix="pbs-", dir="/tmp")))
     try:
-        with cluster.emulate("pbs", private=True, cores=8, strict=True) as env:
+        with cluster.emulate("pbs", private=True, cores=12, strict=True) as env:
             yield Replay(place, env)
     finally:
         shutil.rmtree(place)

@@ -94,6 +94,7 @@ _COMMON = (
     (r'("PBS_O_(?:PATH|MAIL)":\t)"[^"]*"', r"\1X"),
     (r"(PBS_JOBCOOKIE=)\w{32}", r"\1X"),
     (r"(PBS_NODEFILE=|TMPDIR=|^arg0 )\S+", r"\1X"),
+    (r" A: \d+.*", " A: N"),
     (r"-{6,}", "------"),
     (r"(?<=\S) {3,}(?=\S)", "   "),
 )
