@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     # One line each: names that are given on are known by `as`.
+    from cluster import aio as aio
     from cluster import config_file as config_file
     from cluster import errors as errors
     from cluster import job as job
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from cluster import queue as queue
     from cluster import run as run
     from cluster import script as script
+    from cluster._mapping import imap_unordered as imap_unordered
+    from cluster._mapping import map as map
+    from cluster._mapping import starmap as starmap
     from cluster.array import JobArray as JobArray
     from cluster.array import submit_array as submit_array
     from cluster.emulation import emulate as emulate
@@ -65,6 +69,7 @@ if TYPE_CHECKING:
     from cluster.queue import wait as wait
 
 _MODULES = (
+    "aio",
     "config_file",
     "errors",
     "job",
@@ -76,6 +81,7 @@ _MODULES = (
     "script",
 )
 _NAMES = {
+    "_mapping": "imap_unordered map starmap",
     "array": "JobArray submit_array",
     "emulation": "emulate",
     "errors": (

@@ -65,7 +65,7 @@ def exchange(call: bytes | memoryview, buffers: Sequence[runner.Bytes]) -> list[
         at += size
     return runner.pack_call(
         bytes(pickled),
-        [*kept, *map(memoryview, buffers)],
+        [*kept, *(memoryview(buffer) for buffer in buffers)],
         calls=head.calls,
         imports=head.imports,
         cloudpickle_version=head.cloudpickle,

@@ -9,6 +9,7 @@ its pickle: then a call may seem new that is not, never the other way round.
 from __future__ import annotations
 
 import copyreg
+import dis
 import functools
 import hashlib
 import os
@@ -131,6 +132,8 @@ class _Digest:
     def _look(self, value: Any) -> bytes:
         kind = type(value)
         if kind in (list, tuple):
+            if _EXACT.issuperset(map(type, value)):  # a long list of numbers: at once
+                return _mix(kind.__name__.encode(), repr(value).encode(errors="backslashreplace"))
             return self._all(kind.__name__, value)
         if kind in (set, frozenset):
             return _mix(kind.__name__.encode(), *sorted(map(self.of, value)))
@@ -209,8 +212,9 @@ class _Digest:
             reduced = _reduce(value)
         except Exception:  # pickle cannot; cloudpickle perhaps, else submitting says so
             return self._pickle(value)
-        if isinstance(reduced, str):
-            return _mix(b"global", type(value).__module__.encode(), reduced.encode())
+        if isinstance(reduced, str):  # a name; behind that of a cached function is its code
+            inner = getattr(value, "__wrapped__", None)
+            return self._all("global", (type(value).__module__, reduced, inner))
         maker, args, state, items, pairs = (*reduced, None, None, None)[:5]
         lists = list(items) if items is not None else None
         table = [tuple(pair) for pair in pairs] if pairs is not None else None
@@ -223,8 +227,8 @@ class _Digest:
 
         try:
             return _mix(b"pickle", cloudpickle.dumps(value, 5))
-        except Exception:
-            return _mix(b"unknown", os.urandom(16))
+        except Exception:  # a lock of a module, say; as an argument, submitting refuses it
+            return _mix(b"unknown", f"{type(value).__module__}.{type(value).__qualname__}".encode())
 
 
 def _reduce(value: Any) -> Any:
@@ -247,7 +251,12 @@ def _mix(*parts: bytes) -> bytes:
 
 
 def _names_in(code: CodeType) -> set[str]:
-    names = set(code.co_names)
+    """List the global names that code reads, that of functions in it too."""
+    names = {
+        str(step.argval)
+        for step in dis.get_instructions(code)
+        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
     for const in code.co_consts:
         if isinstance(const, CodeType):
             names |= _names_in(const)

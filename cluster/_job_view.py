@@ -7,9 +7,10 @@ makes the answer stale; it never makes a job finished.
 from __future__ import annotations
 
 import signal as signals
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, TypeVar
 
-from cluster import outcome, queue
+from cluster import _callbacks, outcome, queue
 from cluster.errors import OptionsError, QueueError
 from cluster.outcome import Usage
 from cluster.schedulers.base import Content, Ending, JobInfo, Output, Scheduler
@@ -17,6 +18,8 @@ from cluster.states import FINAL
 from cluster.units import format_seconds
 
 __all__ = ["JobView"]
+
+View = TypeVar("View", bound="JobView")
 
 
 class JobView:
@@ -42,6 +45,8 @@ class JobView:
         self._content: Content | None = None
         self._content_is_whole = False
         self._is_awaited = False  # a job that is not submitted yet waits for it
+        self._callbacks: list[_callbacks.Callback] = []
+        self._is_watched = False  # for the callbacks
 
     @property
     def name(self) -> str:
@@ -68,9 +73,13 @@ class JobView:
     def _learn(self, info: JobInfo) -> None:
         self.queue_info, self.stale = info, False
         self._name = self._name or info.name
+        if self._callbacks and self._final:
+            _callbacks.fire(self)
 
     def _submitted(self, id: str) -> None:
         self.id = id
+        if self._callbacks:
+            _callbacks.start(self)
 
     @property
     def _info(self) -> JobInfo | None:
@@ -233,6 +242,63 @@ class JobView:
     def result(self, timeout: float | None = None) -> Any:
         """Do what `get` does, under the name that a Future has for it."""
         return self.get(timeout)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        """Wait for it in an event loop, which goes on meanwhile, and give what `get` gives."""
+        from cluster._awaiting import value
+
+        return value(self).__await__()
+
+    def _has_all_at_hand(self) -> bool:
+        """Whether `get` would neither ask nor read a file."""
+        content, info = self._content, self._info
+        if not self._final or not self._content_is_whole or content is None or info is None:
+            return False
+        files = (content.result.file, content.stdout.file, content.stderr.file)
+        return not info.counts and not any(files)
+
+    # ------------------------------------------------------------ being told
+
+    def on_success(
+        self: View,
+        callback: Callable[[View], Any],
+        *,
+        condition: Callable[[View], Any] | None = None,
+    ) -> View:
+        """Have `callback(job)` called once, if the job ends as COMPLETED; see `on_exit`."""
+        _callbacks.register(self, "success", callback, condition)
+        return self
+
+    def on_failure(
+        self: View,
+        callback: Callable[[View], Any],
+        *,
+        condition: Callable[[View], Any] | None = None,
+    ) -> View:
+        """Have `callback(job)` called once, if the job ends in another way; see `on_exit`."""
+        _callbacks.register(self, "failure", callback, condition)
+        return self
+
+    def on_exit(
+        self: View,
+        callback: Callable[[View], Any],
+        *,
+        condition: Callable[[View], Any] | None = None,
+    ) -> View:
+        """Have `callback(job)` called once, when the job has ended, at once if it has.
+
+        It is called in the event loop that runs here, else in a thread, while
+        this program lives.  What it raises is logged.
+
+        Args:
+            callback: a function or coroutine function.
+            condition: it is called only if `condition(job)` is true then.
+
+        Returns:
+            The job itself.
+        """
+        _callbacks.register(self, "exit", callback, condition)
+        return self
 
     def _element_ids(self) -> list[str]:
         elements = self.scheduler.query([queue.id_of(self)], elements=True)

@@ -8,29 +8,42 @@ and import it themselves.  `load` is for the one who asks afterwards.
 from __future__ import annotations
 
 import functools
+import os
 import pickle
 from collections.abc import Callable
 from typing import Any
 
-from cluster import payload, runner
+from cluster import runner
 from cluster._element import traveller
 from cluster.errors import PayloadError
 
-__all__ = ["keeping", "load", "reader"]
+__all__ = ["keeping", "load", "partial", "reader"]
 
 
-def keeping(function: Callable[..., Any], target: str, *, of_elements: bool = False) -> Any:
-    """Give a function that does what another does, and keeps its value.
+def keeping(
+    function: Callable[..., Any], target: str, *, of_elements: bool = False
+) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+    """Give a function that does what another does and keeps its value.
 
     Args:
         function: the user's.
         target: the absolute path of the file.
-        of_elements: it is called with each item of an array; the index of the
-            element stands behind the path.
+        of_elements: the jobs are elements of an array: their index stands
+            behind the path.
+
+    Returns:
+        The function, and what it is called with before the arguments of the user's.
     """
-    module, _, name = payload.name_of(function).rpartition(".")
-    made = traveller(_call_and_keep, function, (module, name))
-    return functools.partial(made, function, target, of_elements)
+    kind = getattr(function, "func", function)  # functools.partial
+    kind = kind if hasattr(kind, "__qualname__") else type(kind)
+    name = kind.__module__ or "builtins", kind.__qualname__
+    return traveller(_call_and_keep, function, name), (function, target, of_elements)
+
+
+def partial(function: Callable[..., Any], target: str, *, of_elements: bool = False) -> Any:
+    """Give the same as one function, for what calls it with one argument."""
+    made, first = keeping(function, target, of_elements=of_elements)
+    return functools.partial(made, *first)
 
 
 def reader(name: str) -> Any:
@@ -49,6 +62,7 @@ def load(path: str) -> Any:
         FileNotFoundError: there is none.
         PayloadError: it is not ours alone, or cannot be unpickled here.
     """
+    os.stat(path)
     try:
         data = runner.read_owned(path)
     except runner.Refused as refusal:

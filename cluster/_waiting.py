@@ -10,7 +10,7 @@ from typing import Any
 from cluster.errors import OptionsError, QueueError
 from cluster.schedulers.base import Ending, JobInfo, Scheduler
 
-__all__ = ["Waiting", "flatten", "id_of", "wait_for"]
+__all__ = ["Progress", "Waiting", "flatten", "id_of", "wait_for"]
 
 
 class Waiting:
@@ -98,7 +98,7 @@ def wait_for(
     """
     ids = waiting.ids()
     left = dict.fromkeys(ids)
-    show = _Progress(len(ids), progress)
+    show = Progress(len(ids), progress)
     completed = True
     try:
         for ending, _ in waiting.endings(timeout, content=content):
@@ -113,30 +113,42 @@ def wait_for(
     return completed
 
 
-class _Progress:
-    """One line on standard error that counts ended jobs."""
+class Progress:
+    """One line on standard error that counts.
 
-    def __init__(self, total: int, wanted: bool | None) -> None:
-        self._total, self._done, self._failed = total, 0, 0
+    Args:
+        total: how many there are.
+        wanted: show it; None shows it on a terminal, if there are several.
+        what: is counted, for people.
+    """
+
+    def __init__(self, total: int, wanted: bool | None, what: str = "jobs ended") -> None:
+        self._total, self._done, self._failed, self._what = total, 0, 0, what
         self._on = _on_terminal() and total > 1 if wanted is None else wanted
         self._write()
 
     def count(self, info: JobInfo) -> None:
-        self._done += 1
+        """Count a job that has ended."""
         self._failed += info.state != "COMPLETED"
+        self.add(1)
+
+    def add(self, number: int) -> None:
+        """Count so many more."""
+        self._done += number
         self._write()
 
     def _write(self) -> None:
         if self._on:
             failed = f", {self._failed} not completed" if self._failed else ""
             print(
-                f"\r{self._done} of {self._total} jobs ended{failed}",
+                f"\r{self._done} of {self._total} {self._what}{failed}",
                 end="",
                 file=sys.stderr,
                 flush=True,
             )
 
     def close(self) -> None:
+        """End the line."""
         if self._on:
             print(file=sys.stderr, flush=True)
 

@@ -8,44 +8,22 @@ large, it is several, and nobody notices: elements are known by position.
 
 from __future__ import annotations
 
-import pickle
-import sys
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, overload
 
-from cluster import _array_store, config_file, options, payload, queue, request
-from cluster._array_plan import (
-    COMMAND_BYTES,
-    ITEM_BYTES,
-    Limits,
-    Piece,
-    has_places,
-    plan,
-    repack,
-    shell_text,
-)  # fmt: skip
-from cluster._call_buffers import about
-from cluster._element import call_one, traveller
-from cluster._item_pickle import dumps_item
-from cluster._job_batch import submit_all
-from cluster._job_keywords import working_directory
+from cluster import _array_store, options, queue
+from cluster._array_plan import Piece
+from cluster._array_submit import make_work, read_items, submit_pieces
 from cluster._job_view import JobView
-from cluster._prepared import Prepared, name_parts, note, packed
+from cluster._prepared import note
 from cluster._waiting import Waiting, wait_for
 from cluster.errors import OptionsError, UnknownJob
 from cluster.job import Job
-from cluster.payload import Payload
-from cluster.schedulers._array_limits import largest_index, lowest_index
-from cluster.schedulers.base import Call, Command, JobInfo, Scheduler
-from cluster.script import quote
-from cluster.spec import ArraySpec
+from cluster.schedulers.base import JobInfo, Scheduler
 from cluster.states import FINAL
 
 __all__ = ["Element", "JobArray", "submit_array"]
-
-_WORDS_PER_ELEMENT = 40  # bytes of shell text around an item
-_NOT_KEPT = ("dependencies", "begin", "hold", "array")  # of a first submission, for a retry
 
 
 class Element(JobView):
@@ -313,7 +291,7 @@ class JobArray:
         folder = _array_store.folder_of(self.scheduler)
         work = _array_store.work(folder, self.id)
         chosen = dict(work["options"]) | options.check_arguments(keywords)
-        parts, pieces = _submit(self.scheduler, work, chosen, (), positions)
+        parts, pieces = submit_pieces(self.scheduler, work, chosen, (), positions)
         self.parts += parts
         for part, piece in zip(parts, pieces, strict=True):
             for place, position in enumerate(piece.positions):
@@ -371,17 +349,17 @@ def submit_array(
         PayloadError: the function or an item cannot be pickled; it says which.
         QueueError: the queue could not be asked or refused.
     """
-    seen, given = _read_items(items)
+    seen, given = read_items(items)
     if max_running is not None:
         options.check_arguments({"array": f"1-2%{max_running}"})
     if taken := [key for key in keywords if options.canonical_name(key) == "array"]:
         raise OptionsError(f"{taken[0]}= is said by the items of submit_array. Give a range.")
     model = Job(command, None, name, None, qtype, profile, **keywords)
-    work = _work(model, command, seen, given)
+    work = make_work(model, command, seen, given)
     work["max_running"] = max_running or 0
     chosen = dict(model.options)
-    parts, pieces = _submit(model.scheduler, work, chosen, model._after, range(len(seen)))
-    layout = {
+    parts, pieces = submit_pieces(model.scheduler, work, chosen, model._after, range(len(seen)))
+    layout: dict[str, Any] = {
         "id": parts[0].id, "name": model.name, "seen": seen, "pieces": pieces, "again": {},
         "parts": [part.id for part in parts],
     }  # fmt: skip
@@ -397,128 +375,3 @@ def submit_array(
             "warn",
         )
     return JobArray(model.scheduler, layout, parts)
-
-
-def _read_items(items: Iterable[Any]) -> tuple[Sequence[int], list[Any] | None]:
-    if isinstance(items, range):
-        seen, given = items, None
-    elif isinstance(items, str | bytes) or not isinstance(items, Iterable):
-        raise OptionsError(f"items {items!r} are no list. Give a range, or a list of items.")
-    else:
-        given = list(items)
-        seen = range(1, len(given) + 1)
-    if not len(seen):
-        raise OptionsError("there are no items: an array has at least one.")
-    return seen, given
-
-
-def _work(model: Job, command: Any, seen: Sequence[int], given: list[Any] | None) -> dict[str, Any]:
-    """Put together what a retry needs too, in plain values; the user's stay pickled."""
-    program, kept = model._program, dict(model.options)
-    for key in _NOT_KEPT:
-        kept.pop(key, None)
-    kept.setdefault("python", sys.executable)
-    places = [path for path in sys.path if isinstance(path, str) and path]
-    kept["syspaths"] = tuple(dict.fromkeys([*(kept.get("syspaths") or ()), *places]))
-    kept["dir"] = working_directory(model.options).decode("utf-8", "surrogateescape")
-    work: dict[str, Any] = {
-        "name": model._given_name, "shown": model.name, "seen": seen,
-        "key": request.learned_key(program, model._given_name), "options": kept,
-    }  # fmt: skip
-    if isinstance(program, Call):
-        work["call"] = _call(model, program.function)
-        work["calls"] = name_parts(program.function)
-        with payload._by_value(model.options.get("by_value", ())):
-            work["items"] = given and [dumps_item(item, n) for n, item in enumerate(given)]
-        return work
-    # What is no shell's text stays so, unless it was given as one text with places in it.
-    work["command"] = program.text or program.argv
-    work["behind"] = program.argv if program.text else ()
-    work["items"] = given and [_word(item, n) for n, item in enumerate(given)]
-    return work
-
-
-def _call(model: Job, function: Any) -> bytes:
-    nothing = pickle.PickleBuffer(b"\0")
-    made = payload.dump(
-        traveller(call_one, function, name_parts(function)),
-        (function, nothing, pickle.PickleBuffer(b"\0")),
-        by_value=model.options.get("by_value", ()),
-        imports=model.options.get("imports", ()),
-    )
-    return made.data
-
-
-def _word(item: Any, place: int) -> str:
-    try:
-        return request._word(item).decode("utf-8", "surrogateescape")
-    except OptionsError as error:
-        raise OptionsError(f"item {place}: {error}") from None
-
-
-def _submit(
-    scheduler: Scheduler,
-    work: dict[str, Any],
-    chosen: dict[str, Any],
-    after: Sequence[tuple[str, Any]],
-    positions: Sequence[int],
-) -> tuple[list[Job], list[Piece]]:
-    limits = Limits(
-        lowest_index(scheduler),
-        config_file.get("queue", "max_array") or largest_index(scheduler),
-        ITEM_BYTES if "call" in work else COMMAND_BYTES,
-    )
-    pieces = plan(positions, work["seen"], _sizes(work, positions), limits)
-    parts: list[Job] = []
-    for piece in pieces:
-        spec = ArraySpec(piece.first, len(piece.positions), piece.step, work["max_running"])
-        part = _part(scheduler, work, {**chosen, "array": spec}, piece)
-        part._after = list(after)
-        if parts and work["max_running"]:
-            part.after(parts[-1], type="afterany")  # so many at once in all of them
-        parts.append(part)
-    submit_all(parts, None)
-    return parts, pieces
-
-
-def _sizes(work: dict[str, Any], positions: Sequence[int]) -> Sequence[int]:
-    items, is_whole = work["items"], len(positions) == len(work["seen"])
-    if "call" in work:
-        return [len(item) for item in items] if items else ()
-    if items is None and is_whole:
-        return ()
-    texts = items or [""] * len(work["seen"])
-    return [len(quote(text).encode("utf-8", "replace")) + _WORDS_PER_ELEMENT for text in texts]
-
-
-def _part(
-    scheduler: Scheduler, work: dict[str, Any], chosen: dict[str, Any], piece: Piece
-) -> Prepared:
-    if "call" in work:
-        return Prepared._make(
-            scheduler, work["shown"], chosen, calls=work["calls"], payload=_payload(work, piece)
-        )
-    return Prepared._make(
-        scheduler, work["shown"], chosen, program=_program(work, piece), key=work["key"]
-    )
-
-
-def _payload(work: dict[str, Any], piece: Piece) -> Payload:
-    call = work["call"]
-    made_by = about(call).python
-    if made_by != sys.version_info[:2]:
-        raise OptionsError(
-            f"this array was submitted by Python {made_by[0]}.{made_by[1]}: retry it by that one."
-        )
-    return packed(repack(call, piece, work["seen"], work["items"]), call)
-
-
-def _program(work: dict[str, Any], piece: Piece) -> Command:
-    command, seen = work["command"], work["seen"]
-    same = all(
-        seen[position] == piece.index_of(place) for place, position in enumerate(piece.positions)
-    )
-    if same and not has_places(command):
-        behind = work["behind"]
-        return Command(behind, command) if isinstance(command, str) else Command(command)
-    return Command(work["behind"], shell_text(command, piece, seen, work["items"]))

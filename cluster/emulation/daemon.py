@@ -21,7 +21,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from cluster.emulation import families, protocol
+from cluster.emulation import families, faults, protocol
 from cluster.emulation.call import Call, Stop
 from cluster.emulation.machine import Machine
 from cluster.emulation.settings import Settings
@@ -164,7 +164,8 @@ def answer(connection: socket.socket, state_dir: str) -> None:
     call = Call(connection, about, machine, settings)
     code = 1
     try:
-        code = _handle(call, family)
+        code = (faults.handle(call, family, _handle) if settings.faults
+                else _handle(call, family))  # fmt: skip
     except Stop as stop:
         call.err(stop.text)
         code = stop.code

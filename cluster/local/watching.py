@@ -12,6 +12,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
 
 from cluster.errors import ClusterError, UnknownJob
 from cluster.local import wire
@@ -52,10 +54,8 @@ class WatchingClient(Client):
             self._wake()
 
     def _wake(self) -> None:
-        try:
+        with suppress(BlockingIOError):  # full of calls already
             os.write(self._wake_out, b"!")
-        except BlockingIOError:
-            pass  # full of calls already
 
     # ------------------------------------------------------------ the one thread
 
@@ -127,7 +127,7 @@ class WatchingClient(Client):
         watching = bool(self._plain.pending or self._whole.pending)
         connection = self._connected() if watching else None
         if connection is None or not connection.has_message():
-            ears = [self._wake_in, *([connection] if connection else [])]
+            ears: list[Any] = [self._wake_in, *([connection] if connection else [])]
             heard, _, _ = select.select(ears, (), (), timeout)
             if self._wake_in in heard:
                 os.read(self._wake_in, 4096)

@@ -28,7 +28,6 @@ def lowest_index(scheduler: Any) -> int:
     return 0 if scheduler.qtype in _COUNT_FROM_0 else 1
 
 
-@cache
 def largest_index(scheduler: Any) -> int:
     """Give the largest index that a scheduler takes; 0 is no limit.
 
@@ -37,10 +36,14 @@ def largest_index(scheduler: Any) -> int:
     told = getattr(scheduler, "largest_index", None)
     if told is not None:
         return int(told)
-    programs = getattr(scheduler, "programs", None)
-    if programs is None or scheduler.qtype not in _ASK:
+    if not hasattr(scheduler, "programs") or scheduler.qtype not in _ASK:
         return 0
-    argv, pattern, less = _ASK[scheduler.qtype]
+    return _asked(scheduler.programs, scheduler.qtype)
+
+
+@cache
+def _asked(programs: Any, qtype: str) -> int:
+    argv, pattern, less = _ASK[qtype]
     try:
         found = pattern.search(programs.run(argv).stdout)
     except QueueError:

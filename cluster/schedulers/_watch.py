@@ -37,9 +37,7 @@ class Source(Protocol):
         """Lend the cores of the job that this process is, where that exists."""
         ...
 
-    def next(
-        self, timeout: float | None
-    ) -> Sequence[tuple[str, Ending | Ended | ClusterError]]:
+    def next(self, timeout: float | None) -> Sequence[tuple[str, Ending | Ended | ClusterError]]:
         """Block until jobs have ended or one of the others was called; give those that have.
 
         Raises:

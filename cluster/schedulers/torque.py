@@ -248,10 +248,8 @@ class Torque:
 
     def account(self, jobs: Sequence[str]) -> list[tuple[str, ...]]:
         """Ask the history of PBS Pro.  Torque's is in the queue, for some minutes."""
-        if self.flavour == "torque":
-            return []
-        asked = _chunks(list(jobs))
-        return [("qstat", "-x", "-f", "-t", *self._all_forms(some)) for some in asked]
+        words = ("qstat", "-f", "-t") if self.flavour == "torque" else ("qstat", "-x", "-f", "-t")
+        return [(*words, *self._all_forms(some)) for some in _chunks(list(jobs))]
 
     def parse_account(self, answer: Answer) -> list[Seen]:
         """Read an answer to `account`; a site that keeps no history has seen nothing."""

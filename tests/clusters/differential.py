@@ -10,15 +10,16 @@ reason is open.
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-__all__ = ["Line", "Rules", "Side", "compare", "run"]
+__all__ = ["Line", "Rules", "Side", "compare", "keep", "kept", "run"]
 
 
 @dataclass(frozen=True)
@@ -122,10 +123,10 @@ def normal(said: Sequence[Said], rules: Rules) -> list[Said]:
     """Take out what must differ; the jobs become J1, J2, ... in the order of their submission."""
     known: dict[str, str] = {}
     for one in said:
-        for match in rules.ids.finditer(one.out):
+        for match in rules.ids.finditer(f"{one.out}\n{one.err}"):
             known.setdefault(match[1], f"J{len(known) + 1}")
     longest = sorted(known, key=len, reverse=True)
-    pattern = re.compile(r"(?<![\w.])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
+    pattern = re.compile(r"(?<!\bto )(?<![\w.])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
     inside = re.compile(r"(?<=[oe.-])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
 
     def clean(text: str) -> str:
@@ -136,6 +137,22 @@ def normal(said: Sequence[Said], rules: Rules) -> list[Said]:
         return rules.last(text)
 
     return [Said(clean(one.out), clean(one.err), one.code) for one in said]
+
+
+def keep(path: str, said: Sequence[Said]) -> None:
+    """Write what a side said to a file."""
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump([asdict(one) for one in said], file)
+
+
+def kept(path: str, battery: Sequence[Line]) -> list[Said] | None:
+    """Read it again; None if it is of another battery."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            said = [Said(**one) for one in json.load(file)]
+    except OSError:
+        return None
+    return said if len(said) == len(battery) else None
 
 
 @dataclass

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from differential import Line, Rules, Side, compare, run
+from differential import Line, Rules, Side, compare, keep, kept, run
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = os.environ.get("TEST_USER", "sgeuser")
@@ -31,6 +31,7 @@ gone() { until_state "$1" ""; }
 booked() { for _ in $(seq 100); do qacct -j "$1" >/dev/null 2>&1 && return; sleep 0.1; done; }
 sub() { qsub -terse -cwd "$@" | tee -a ids | cut -d. -f1; tail -n 1 ids >&2; }
 facts() { qacct -j "$@" | grep -E '^(qname|owner|jobname|jobnumber|taskid|account|priority|granted_pe|slots|failed|exit_status|category)'; }
+latest() { qacct -j "$1" | awk '/^jobnumber/ { n = $2 } END { print n }'; }
 head_of() { "$@" 2>&1 | head -n 2; }
 printf '#!/bin/bash\necho out $1; echo err >&2; sleep ${2:-0}; exit ${3:-0}\n' >s.sh
 printf '#!/bin/sh\n#$ -N named -j y\n#$ -o logs/ -cwd\necho in $JOB_NAME\n#$ -v FOO=bar\necho $FOO\n' >d.sh
@@ -102,8 +103,8 @@ BATTERY: list[Line] = [
     Line("cat logs/named*; cat here.o*; cat STDIN.o*; cat plain.sh.o* | sed 's,/.*/,,'"),
     Line("cat binary.e* | sed 's/.*: //'"),
     *(Line(text) for text in _SYNCS),
-    Line("facts tl"), Line("facts kill.sh"), Line("facts task.sh"), Line("facts nosh"),
-    Line("facts joined"), Line("facts soft"), Line("cat soft.o*"), Line("tail -n 1 big.e*"),
+    Line("facts $(latest tl)"), Line("facts $(latest kill.sh)"), Line("facts $(latest task.sh)"), Line("facts $(latest nosh)"),
+    Line("facts $(latest joined)"), Line("facts $(latest soft)"), Line("cat soft.o*"), Line("tail -n 1 big.e*"),
     # ---- where things are written
     quiet("sub -sync y -N dirs -o logs/ -e logs -b y true; sub -sync y -N place -j y -o "
           "'logs/$JOB_NAME.$TASK_ID.$USER.x' s.sh; sub -sync y -N pl -t 2-3 -o "
@@ -121,13 +122,13 @@ BATTERY: list[Line] = [
     Line("grep -c ^GIVEN=given allvars.o*"),
     Line("grep -c '^vm 2 all.q@vm UNDEFINED' plainvars.o*"),
     # ---- what waits
-    quiet("A=$(sub -N longA -b y sleep 60)"), quiet("B=$(sub -N depB -hold_jid $A -b y sleep 1)"),
-    quiet("C=$(sub -N arrC -t 1-9:2 -tc 2 -b y sleep 60)"),
+    quiet("A=$(sub -N longA -b y sleep 600)"), quiet("B=$(sub -N depB -hold_jid $A -b y sleep 1)"),
+    quiet("C=$(sub -N arrC -t 1-9:2 -tc 2 -b y sleep 600)"),
     quiet("H=$(sub -h -N heldH -p -3 -b y sleep 1)"),
     quiet("E=$(sub -o /nonexistent/x -N bad s.sh)"),
     quiet("L=$(sub -a 12312359 -N later -l h_rt=77,mem_free=1G s.sh)"),
     quiet("P=$(sub -pe smp 3 -N para -q all.q -j y -v A=1 -r y -m be -A acct -notify -S /bin/bash "
-          "-ac k=v,mark=x s.sh a 60)"),
+          "-ac k=v,mark=x s.sh a 600)"),
     quiet("D=$(sub -N depname -hold_jid 'long*',arrC -b y true); W=$(sub -wd /nonexistent -N badwd s.sh)"),
     quiet("until_state $A r; until_state $P r; until_state $E Eqw; until_state $W Eqw; sleep 1"),
     *(Line(text) for text in (
@@ -180,9 +181,10 @@ BATTERY: list[Line] = [
         "qconf -sprjl", "qconf -so", "head_of qconf -help", "qconf -sp", "qconf -aq x",
     )),
     # ---- here and now
-    Line("qrsh -cwd echo hi"), Line("qrsh -cwd exit 4"), Line("qrsh -cwd -verbose pwd"),
-    Line("qrsh -cwd -N q1 -pe smp 2 'echo $NSLOTS $JOB_NAME $QUEUE'"),
-    Line("echo text | qrsh -cwd cat"),
+    Line("qrsh -cwd echo hi"), Line("sleep 2; qrsh -cwd exit 4"),
+    Line("sleep 2; qrsh -cwd -verbose pwd"),
+    Line("sleep 2; qrsh -cwd -N q1 -pe smp 2 'echo $NSLOTS $JOB_NAME $QUEUE'"),
+    Line("sleep 2; echo text | qrsh -cwd cat"),
 ]  # fmt: skip
 
 _DATE = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"
@@ -200,12 +202,18 @@ RULES = Rules(
             (r"(?<=^)(J\d+) 0\.(?!00000)\d{5} ", r"\1 PRIOR "),
             (r"<JAT_prio>0\.(?!00000)\d{5}<", "<JAT_prio>PRIOR<"),
             (r"\blocalhost\b", "vm"),
-            (rf"(?<![\w.])({USER}|root)(?=[ @:<]|$)", "USER"),
             (r"/home/" + USER + r"|/root", "HOME"),
+            (r"/tmp/cluster-\w+/emulation/sge/bin:", ""),
+            (r"<UA_value>[^<]*<", "<UA_value>X<"),
+            (r"^(vm +lx-amd64 +\d+ +\d+ +\d+ +\d+) .*", r"\1 LOAD"),
+            (rf"(?<![\w.])({USER}|root)(?=[ @:<"]|$)", "USER"),
+            (r"USER +", "USER "),
+            (r'"USER"', "USER"),
             (r"^(sge_o_path|sge_o_log_name|sge_o_mail): .*\n", ""),
             (r"^(uid|gid|group): .*", r"\1: X"),
             (r"^(usage .*:) .*", r"\1 USAGE"),
             (r"\[\d+:\d+\]", "[UID:PID]"),
+            (r"^(jobnumber +J\d+) +", r"\1"),
             (r"<(load_avg|JB_uid|JB_gid|JB_group)>[^<]*<", r"<\1>X<"),
             (r"^(all.q@vm +BIP +\d+/\d+/\d+ +)[\d.]+ +", r"\1LOAD "),
             (r"^(all.q +)[\d.]+( +\d+ +\d+ +\d+ +\d+)", r"\1LOAD\2"),
@@ -217,6 +225,7 @@ RULES = Rules(
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--report", help="write the differences to this file")
+    options.add_argument("--real", help="keep what the real one said in this file, or take it")
     options.add_argument("--cores", type=int, default=8)
     asked = options.parse_args()
     root = os.environ.get("SGE_ROOT", "/var/lib/gridengine")
@@ -229,7 +238,11 @@ def main() -> int:
         {"LOGNAME": "root", "USER": "root"},
     )  # fmt: skip
     high = "J=$(qsub -terse -h -t 1-5000 -b y true | cut -d. -f1); qdel $J >/dev/null\n"
-    theirs = run(real, BATTERY, PRELUDE, timeout_s=900)
+    theirs = kept(asked.real, BATTERY) if asked.real else None
+    if theirs is None:
+        theirs = run(real, BATTERY, PRELUDE, timeout_s=900)
+        if asked.real:
+            keep(asked.real, theirs)
     mine = run(ours, BATTERY, PRELUDE + high, timeout_s=600)
     verdict = compare(BATTERY, theirs, mine, RULES)
     if asked.report:

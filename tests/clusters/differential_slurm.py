@@ -27,10 +27,20 @@ final() { # ID: wait until every part of it is in the books as ended
   local states
   for _ in {1..300}; do
     states=$(sacct -nXP -j "$1" -o State 2>/dev/null)
-    [ -n "$states" ] && ! grep -qvE "$over" <<<"$states" && gone "$1" && return
+    [ -n "$states" ] && ! grep -qvE "$over" <<<"$states" && gone "$1" && break
     sleep 0.1
   done
-  echo "never ended: $1: $states"
+  grep -qvE "$over" <<<"${states:-none}" && echo "never ended: $1: $states"
+  for _ in {1..80}; do # the books may be behind: a job has its name only later
+    sacct -nXP -j "$1" -o JobName | grep -qx allocation || return
+    sleep 0.1
+  done
+}
+books() { # ID NUMBER: wait until they have so many lines
+  for _ in {1..80}; do
+    [ "$(sacct -nXP -j "$1" -o JobID | wc -l)" = "$2" ] && return
+    sleep 0.1
+  done
 }
 gone() { # ID: wait until the queue lists it no more
   for _ in {1..200}; do
@@ -58,7 +68,7 @@ file() { # NAME: wait until it holds something
 }
 """
 _SCRIPT = "#!/bin/bash\n"
-_USAGE = 'Try "'
+_SIZES = "the pretended cluster has a name and limits of its own, larger ones"
 
 
 def _batch(body: str, *directives: str) -> dict[str, str]:
@@ -133,7 +143,7 @@ SUBMITTING = [
     _refused("too much memory", "--mem=999G job.sh"),
     _refused("a bad array", "-a x job.sh"),
     _refused("a backward array", "-a 5-1 job.sh"),
-    _refused("an array beyond the limit", "-a 0-20000 job.sh"),
+    _refused("an array beyond the limit", "-a 0-99999999 job.sh"),
     _refused("a dependency of no type", "-d 12 job.sh"),
     _refused("a dependency of a bad type", "-d afterwards:1 job.sh"),
     _refused("a dependency on no id", "-d afterok:abc job.sh"),
@@ -283,7 +293,8 @@ LISTING = [
     Case("scontrol of an unknown verb", "scontrol dance; echo rc=$?"),
     Case("scontrol show hostnames", "scontrol show hostnames 'n[1-3,7],m01'; scontrol show hostnames 'n[08-11]'; echo rc=$?"),
     Case("scontrol show hostlist", "scontrol show hostlist n1,n2,n3,n7; scontrol show hostlist n08,n09,m1"),
-    Case("scontrol show config", "scontrol show config | grep -E '^(MaxArraySize|MinJobAge|ClusterName|MaxJobCount) '"),
+    Case("scontrol show config", "scontrol show config | grep -E '^(MaxArraySize|MinJobAge|ClusterName|MaxJobCount) '",
+         differs=_SIZES),
     Case("scontrol show partition of an unknown one", "scontrol show partition nowhere; echo rc=$?"),
     Case("scontrol ping", "scontrol ping", blur=[(r"\S+ is", "<host> is")]),
     Case("sinfo's partitions", "sinfo -h -o '%P %a %l %D'; sinfo -h -p short -o %R; sinfo -h -p none -o %R; echo rc=$?"),
@@ -310,9 +321,9 @@ BOOKS = [
          "sacct -n -X -P -j $id -s CD -o State; echo end"),
     Case("sacct of a waiting one", "id=$(sbatch --parsable -H --wrap true); for _ in {1..50}; do sacct -n -j $id | grep -q . && break; sleep 0.1; done; "
          "sacct -n -P -j $id -o State,ExitCode,NodeList; scancel $id"),
-    Case("sacct of an array", "id=$(sbatch --parsable -a 1-3 -o /dev/null --wrap 'exit $SLURM_ARRAY_TASK_ID'); final $id; "
+    Case("sacct of an array", "id=$(sbatch --parsable -a 1-3 -o /dev/null --wrap 'exit $SLURM_ARRAY_TASK_ID'); final $id; books $id 3; "
          "sacct -n -X -P -j $id -o State,ExitCode | sort; sacct -n -X -P -j ${id}_2 -o State,ExitCode"),
-    Case("sacct of an element's batch step", "id=$(sbatch --parsable -a 1-2 -o /dev/null --wrap true); final $id; sacct -n -P -j ${id}_1 -o JobName,State"),
+    Case("sacct of an element's batch step", "id=$(sbatch --parsable -a 1-2 -o /dev/null --wrap true); final $id; books $id 2; sacct -n -P -j ${id}_1 -o JobName,State"),
     Case("sacct of several ids", "a=$(sbatch --parsable -o /dev/null --wrap true); b=$(sbatch --parsable -o /dev/null --wrap false); final $a; final $b; "
          "sacct -n -X -P -j $a,$b -o State; sacct -n -X -P -j $a -j $b -o State"),
     Case("sacct --helpformat", "sacct -e | tr -s ' ' '\\n' | grep -cE '^(JobID|JobIDRaw|State|ExitCode|Elapsed|NodeList|Reason|Account|Partition)$'"),
@@ -331,9 +342,9 @@ ARRAYS = [
     Case("one limit holds the rest back", "id=$(sbatch --parsable -a 1-3%1 -o /dev/null --wrap 'sleep 100'); "
          "for _ in {1..200}; do [ \"$(squeue -h -j $id -t R -o %K)\" = 1 ] && break; sleep 0.1; done; squeue -h -j $id -t R -o '%K %t'; "
          "reason_() { squeue -h -j $id -t PD -o '%K %r'; }; for _ in {1..60}; do reason_ | grep -q Limit && break; sleep 0.1; done; reason_; scancel $id"),
-    Case("the states of an array", "id=$(sbatch --parsable -a 1-3 -o /dev/null --wrap '[ $SLURM_ARRAY_TASK_ID != 2 ]'); final $id; "
+    Case("the states of an array", "id=$(sbatch --parsable -a 1-3 -o /dev/null --wrap '[ $SLURM_ARRAY_TASK_ID != 2 ]'); final $id; books $id 3; "
          "sacct -n -X -P -j $id -o JobID,State,ExitCode | sort"),
-    Case("a cancelled array in the books", "id=$(sbatch --parsable -H -a 1-3 --wrap true); scancel $id; final $id; sacct -n -X -P -j $id -o JobID,State,ExitCode"),
+    Case("a cancelled array in the books", "id=$(sbatch --parsable -H -a 1-3 --wrap true); for _ in {1..80}; do sacct -nXP -j $id -o JobID | grep -q _ && break; sleep 0.1; done; scancel $id; final $id; sacct -n -X -P -j $id -o JobID,State,ExitCode"),
     Case("scontrol show job of an array", "id=$(sbatch --parsable -H -a 1-3 --wrap true); scontrol show job $id | grep -oE 'Array(JobId|TaskId)=[^ ]*'; scancel $id"),
 ]  # fmt: skip
 
@@ -354,7 +365,7 @@ DEPENDENCIES = [
           "final $b; sacct -n -X -P -j $b -o State,ExitCode"),
     Case("dependency: singleton", "a=$(sbatch --parsable -J one$$ -o /dev/null --wrap 'sleep 100'); state $a RUNNING; b=$(sbatch --parsable -J one$$ -d singleton "
          "-o /dev/null --wrap true); reason $b Dependency; squeue -h -j $b -o '%t %r %E'; scancel $a; final $b; sacct -n -X -P -j $b -o State"),
-    Case("dependency: on an array", "a=$(sbatch --parsable -H -a 1-2 --wrap true); b=$(sbatch --parsable -d afterok:$a --wrap true); squeue -h -j $b -o '%r %E'; "
+    Case("dependency: on an array", "a=$(sbatch --parsable -H -a 1-2 --wrap true); b=$(sbatch --parsable -d afterok:$a --wrap true); reason $b Dependency; squeue -h -j $b -o '%r %E'; "
          "scancel $a $b"),
     Case("dependency: on an element", "a=$(sbatch --parsable -a 1-2 -o /dev/null --wrap 'exit $((SLURM_ARRAY_TASK_ID - 1))'); final $a; "
          "b=$(sbatch --parsable -d afterok:${a}_1 -o out --wrap 'echo ran'); final $b"),
@@ -388,7 +399,8 @@ STEERING = [
     Case("requeue of an unknown job", "scontrol requeue 99999999; echo rc=$?"),
     Case("requeue of a waiting job", "id=$(sbatch --parsable -H --wrap true); scontrol requeue $id; echo rc=$?; scancel $id"),
     Case("requeue", "id=$(sbatch --parsable --requeue -o out --wrap 'echo count [$SLURM_RESTART_COUNT]; sleep 100'); state $id RUNNING; file out; "
-         "scontrol requeue $id; echo rc=$?; state $id PENDING; squeue -h -j $id -o '%t %r'; scontrol show job $id | grep -oE '(Restarts|Requeue)=[0-9]*'; scancel $id"),
+         "scontrol requeue $id; echo rc=$?; state $id PENDING; squeue -h -j $id -o '%t %r'; scontrol show job $id | grep -oE '(Restarts|Requeue)=[0-9]*'; scancel $id",
+         differs="a job that is queued again starts as soon as there is room; Slurm lets it wait for two minutes (BeginTime)"),
     Case("update of a name", "id=$(sbatch --parsable -H -J old --wrap true); scontrol update jobid=$id name=new; echo rc=$?; squeue -h -j $id -o %j; scancel $id"),
     Case("update of a time limit", "id=$(sbatch --parsable -H -t 5 --wrap true); scontrol update job=$id TimeLimit=7; echo rc=$?; squeue -h -j $id -o %l; scancel $id"),
     Case("update of a partition", "id=$(sbatch --parsable -H -t 5 --wrap true); scontrol update jobid=$id partition=short; echo rc=$?; squeue -h -j $id -o %P; scancel $id"),
@@ -439,7 +451,7 @@ def real_place() -> Iterator[Place]:
         subprocess.run(["scancel", said.strip()], env=env, check=True)
         yield Place(
             env=env, folder=Path(folder), first_id=first, many=1400, prelude=PRELUDE,
-            blur=[(r"\S*/job\d+/slurm_script", "<spool>/slurm_script")],
+            blur=[(r"\S*/job\d+/slurm_script", "<spool>/slurm_script"), (r"(?<=CLUSTER_NAME=)test", "<cluster>")],
         )  # fmt: skip
 
 
@@ -463,7 +475,7 @@ def emulated_place() -> Iterator[Place]:
         )])  # fmt: skip
         yield Place(
             env=_plain(env), folder=Path(folder), first_id=60000, prelude=PRELUDE,
-            blur=[(r"\S*/slurm_script", "<spool>/slurm_script")], at_once=3,
+            blur=[(r"\S*/slurm_script", "<spool>/slurm_script"), (r"(?<=CLUSTER_NAME=)cluster", "<cluster>")], at_once=3,
         )  # fmt: skip
 
 

@@ -468,7 +468,7 @@ def test_all_jobs_of_a_user_are_named_by_qselect():
 
 
 def test_only_pbs_pro_has_books():
-    assert torque().account(["1"]) == []
+    assert torque().account(["1_2"]) == [("qstat", "-f", "-t", "1[2]")]
     assert pro().account(["1_2"]) == [("qstat", "-x", "-f", "-t", "1[2]")]
 
 

@@ -10,6 +10,7 @@ request: SIGINT, SIGTERM, SIGKILL in turn, LSF's way.
 """
 
 # mypy: ignore-errors
+# ruff: noqa: SIM105  contextlib costs each job a millisecond
 
 import _signal
 import os
@@ -79,8 +80,10 @@ class Job:
         """Give file actions of the command: where its streams are."""
         if "fds" in self.facts:
             base = self.facts["fds"]
-            return [(os.POSIX_SPAWN_OPEN, n, f"{base}/{n}", how, 0)
-                    for n, how in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))]
+            return [
+                (os.POSIX_SPAWN_OPEN, n, f"{base}/{n}", how, 0)
+                for n, how in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))
+            ]
         new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         source = self.path("in") or "/dev/null"
         if self.direct():
@@ -90,8 +93,10 @@ class Job:
             out = self.spool + ".out"
             err = "" if self.joined() else self.spool + ".err"
             how = new
-        actions = [(os.POSIX_SPAWN_OPEN, 0, source, os.O_RDONLY, 0),
-                   (os.POSIX_SPAWN_OPEN, 1, out, how, 0o666)]
+        actions = [
+            (os.POSIX_SPAWN_OPEN, 0, source, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, out, how, 0o666),
+        ]
         if err:
             actions.append((os.POSIX_SPAWN_OPEN, 2, err, how, 0o666))
         else:
@@ -119,6 +124,7 @@ class Job:
         os.environ["LS_JOBPID"] = str(os.getpid())
 
     def start(self):
+        os.makedirs(os.path.dirname(self.spool), mode=0o700, exist_ok=True)
         try:
             self.enter()
             self.prepare()
@@ -138,7 +144,6 @@ class Job:
 
     def say(self, text):
         """Tell in the job's standard error, which may not be open yet."""
-        os.makedirs(os.path.dirname(self.spool), exist_ok=True)
         name = self.spool + (".out" if self.joined() else ".err")
         with open(name, "a", errors="surrogateescape") as file:
             file.write(text)

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from cluster.emulation.call import Call, Stop
 from cluster.emulation.lsf import fields, jobs, site, watcher
 from cluster.emulation.lsf.getopt import table
-from cluster.emulation.lsf.long import full
 from cluster.emulation.lsf.jobs import View
+from cluster.emulation.lsf.long import full
 
 __all__ = ["bjobs"]
 
@@ -29,6 +29,7 @@ _OPTIONS = table(
 _HEADER = "JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n"
 _WAITING = "JOBID   USER    STAT  QUEUE       FROM_HOST      JOB_NAME           SUBMIT_TIME\n"
 _ARRAYS = "JOBID    ARRAY_SPEC  OWNER   NJOBS PEND DONE  RUN EXIT SSUSP USUSP PSUSP\n"
+_COUNTED = ("PEND", "DONE", "RUN", "EXIT", "SSUSP", "USUSP", "PSUSP")
 _NOTHING, _UNKNOWN = 254, 255
 
 
@@ -113,9 +114,7 @@ def _say_none(call: Call, given: dict[str, str]) -> int:
 # ---------------------------------------------------------------- forms
 
 
-def _show(
-    call: Call, given: dict[str, str], views: list[View], shown: fields.Shown
-) -> None:
+def _show(call: Call, given: dict[str, str], views: list[View], shown: fields.Shown) -> None:
     form = given.get("o") or call.variable("LSB_BJOBS_FORMAT")
     if "sum" in given or "psum" in given:
         _show_sum(call, views)
@@ -187,9 +186,7 @@ def wide(view: View, shown: fields.Shown) -> str:
     )
 
 
-def _show_reasons(
-    call: Call, views: list[View], shown: fields.Shown, *, header: bool
-) -> None:
+def _show_reasons(call: Call, views: list[View], shown: fields.Shown, *, header: bool) -> None:
     text = _WAITING if header else ""
     for view in views:
         text += (
@@ -213,10 +210,9 @@ def _show_arrays(call: Call, views: list[View], shown: fields.Shown) -> None:
     text = _ARRAYS
     for id in groups:
         every = [v for some in jobs.by_ids(call, [str(id)], shown.now).values() for v in some]
-        counts = [sum(view.stat == stat for view in every)
-                  for stat in ("PEND", "DONE", "RUN", "EXIT", "SSUSP", "USUSP", "PSUSP")]  # fmt: skip
+        counts = [sum(view.stat == stat for view in every) for stat in _COUNTED]
         spec = every[0].options.get("jobname", "") + every[0].options.get("array", "")
-        numbers = "%4d %4d %4d %4d %5d %5d %5d" % tuple(counts)
+        numbers = " ".join(f"{count:{4 if at < 4 else 5}d}" for at, count in enumerate(counts))
         text += f"{id:<8} {shortened(spec, 10):<11} {shown.user[:7]:<7} {len(every):5d} {numbers}\n"
     call.out(text)
 

@@ -1,6 +1,7 @@
 """The configuration files that clients of LSF read, and what they say of the pretended cluster.
 
-Pure.  All parameters have their defaults, so units are LSF's own: KB for -M, MB for rusage.
+Pure.  Sizes without a unit are MB (LSF_UNIT_FOR_LIMITS), as at most sites and as most
+clients assume; all else has its default.
 """
 
 from __future__ import annotations
@@ -8,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from importlib.resources import files as resources
 
-__all__ = ["PARAMETERS", "VERSION", "files", "shown"]
+__all__ = ["CLEAN_PERIOD_S", "PARAMETERS", "UNIT", "VERSION", "files", "shown"]
 
 VERSION = "10.1.0.13"
 CLEAN_PERIOD_S = 3600
+UNIT = "MB"
 PARAMETERS: Mapping[str, str] = {
     "DEFAULT_QUEUE": "normal",
     "DEFAULT_PROJECT": "default",
@@ -39,6 +41,7 @@ def shown(home: str) -> dict[str, str]:
         "LSF_LOGDIR": f"{home}/log",
         "LSF_MEMFMT": "MB",
         "LSF_SERVERDIR": f"{home}/bin",
+        "LSF_UNIT_FOR_LIMITS": UNIT,
         "LSF_VERSION": VERSION.rpartition(".")[0],
         "LSB_JOB_MEMLIMIT": "y",
     }

@@ -15,7 +15,18 @@ from typing import Any
 
 from cluster.spec import Dependency
 
-__all__ = ["FALSE", "NEVER", "TRUE", "BadCondition", "Fact", "Term", "judge", "native", "parse", "terms"]
+__all__ = [
+    "FALSE",
+    "NEVER",
+    "TRUE",
+    "BadCondition",
+    "Fact",
+    "Term",
+    "judge",
+    "native",
+    "parse",
+    "terms",
+]
 
 TRUE, FALSE, NEVER = "true", "false", "never"
 _TYPES = {"done": "afterok", "ended": "afterany", "exit": "afternotok", "started": "after",

@@ -75,7 +75,9 @@ def _nothing(view: View, shown: Shown) -> str:
 
 
 def _pend_time(view: View, shown: Shown) -> str:
-    return f"{max(0.0, (view.info.started or view.info.ended or shown.now) - view.info.submitted):.0f}"
+    return (
+        f"{max(0.0, (view.info.started or view.info.ended or shown.now) - view.info.submitted):.0f}"
+    )
 
 
 # name -> recommended width, value
@@ -142,11 +144,11 @@ FIELDS: dict[str, tuple[int, Callable[[View, Shown], str]]] = {
                     if v.elapsed_s(s.now) else ""),
     "exception_status": (16, _nothing),
     "slots": (5, lambda v, s: str(v.extra.cores) if v.ran else ""),
-    "mem": (10, lambda v, s: _size(v.info.peak_memory_mib)),
-    "max_mem": (10, lambda v, s: _size(v.info.peak_memory_mib)),
-    "avg_mem": (10, lambda v, s: _size(v.info.peak_memory_mib)),
+    "mem": (10, lambda v, s: _size(v.memory_mib)),
+    "max_mem": (10, lambda v, s: _size(v.memory_mib)),
+    "avg_mem": (10, lambda v, s: _size(v.memory_mib)),
     "memlimit": (10, lambda v, s: _size(float(v.options.get("memlimit", 0)))),
-    "swap": (10, lambda v, s: _size(v.info.peak_memory_mib)),
+    "swap": (10, lambda v, s: _size(v.memory_mib)),
     "swaplimit": (10, _option("v")),
     "gpu_num": (10, lambda v, s: str(v.extra.gpus) if v.extra.gpus else ""),
     "gpu_mode": (20, _option("gpu")),
@@ -194,7 +196,7 @@ ALIASES: Mapping[str, str] = {
 
 def short(path: str, home: str) -> str:
     """Write a path with $HOME, as LSF shows directories."""
-    return f"$HOME{path[len(home):]}" if home and (path + "/").startswith(home + "/") else path
+    return f"$HOME{path[len(home) :]}" if home and (path + "/").startswith(home + "/") else path
 
 
 # ---------------------------------------------------------------- the format
@@ -229,7 +231,9 @@ class Format:
         return {c.name.upper(): FIELDS[c.name][1](view, shown) for c in self.columns}
 
     def _line(self, values: list[str], is_header: bool = False) -> str:
-        cells = [self._cell(c, text, is_header) for c, text in zip(self.columns, values, strict=True)]
+        cells = [
+            self._cell(c, text, is_header) for c, text in zip(self.columns, values, strict=True)
+        ]
         return (self.delimiter or " ").join(cells)
 
     def _cell(self, column: Column, text: str, is_header: bool) -> str:

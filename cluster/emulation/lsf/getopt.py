@@ -61,9 +61,7 @@ def read(
     return found, rest
 
 
-def _read_word(
-    options: Table, name: str, words: list[str], found: list[tuple[str, str]]
-) -> None:
+def _read_word(options: Table, name: str, words: list[str], found: list[tuple[str, str]]) -> None:
     if name.startswith("-") and name[1:] in options:  # --help, as some write
         name = name[1:]
     if name in options:

@@ -13,9 +13,20 @@ from cluster.emulation import shims
 from cluster.emulation.call import Call, Stop
 from cluster.emulation.lsf.conf import CLEAN_PERIOD_S
 from cluster.emulation.machine import Machine, Row
+from cluster.local import processes
 from cluster.states import FINAL
 
-__all__ = ["CAUSES", "LIVE", "View", "by_ids", "chosen", "named", "output", "read_id", "sorted_views"]
+__all__ = [
+    "CAUSES",
+    "LIVE",
+    "View",
+    "by_ids",
+    "chosen",
+    "named",
+    "output",
+    "read_id",
+    "sorted_views",
+]
 
 LIVE = ("HELD", "PENDING", "RUNNING", "SUSPENDED")
 CAUSES = {
@@ -29,8 +40,13 @@ CAUSES = {
 }
 _STATES = {"HELD": "PSUSP", "PENDING": "PEND", "RUNNING": "RUN", "SUSPENDED": "USUSP",
            "COMPLETED": "DONE"}  # fmt: skip
-_BY_STATE = {"TIMEOUT": "TERM_RUNLIMIT", "OUT_OF_MEMORY": "TERM_MEMLIMIT",
-             "CANCELLED": "TERM_OWNER", "NODE_FAIL": "TERM_ZOMBIE", "LOST": "TERM_ZOMBIE"}  # fmt: skip
+_BY_STATE = {
+    "TIMEOUT": "TERM_RUNLIMIT",
+    "OUT_OF_MEMORY": "TERM_MEMLIMIT",
+    "CANCELLED": "TERM_OWNER",
+    "NODE_FAIL": "TERM_ZOMBIE",
+    "LOST": "TERM_ZOMBIE",
+}
 _ID = re.compile(r"(\d{1,18})(?:\[([\d,:\s-]+)\])?\Z", re.ASCII)
 
 
@@ -136,6 +152,13 @@ class View:
         """Of -W, 0 for none."""
         return float(self.options.get("runlimit", 0))
 
+    @cached_property
+    def memory_mib(self) -> float:
+        """What it uses; once it is over, the most that it used."""
+        if self.stat == "RUN" and self.info.pid:
+            return processes.memory_mib(processes.trees([self.info.pid]))
+        return self.info.peak_memory_mib
+
     def elapsed_s(self, now: float) -> float:
         """How long it has run."""
         if not self.info.started:
@@ -214,9 +237,7 @@ def _is_kept(row: Row, now: float) -> bool:
     return not row.done or row.info.ended >= now - CLEAN_PERIOD_S
 
 
-def chosen(
-    call: Call, filters: Mapping[str, str], now: float, *, finished: bool
-) -> list[View]:
+def chosen(call: Call, filters: Mapping[str, str], now: float, *, finished: bool) -> list[View]:
     """Give the jobs that fit the options -u -q -m -J -P -G -app -g -Jd -Lp -sla.
 
     Args:

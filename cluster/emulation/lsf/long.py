@@ -19,8 +19,8 @@ _WIDTH, _INDENT = 79, 21
 _SCHEDULING = """
  SCHEDULING PARAMETERS:
            r15s   r1m  r15m   ut      pg    io   ls    it    tmp    swp    mem
- loadSched   -     -     -     -       -     -    -     -     -      -      -  
- loadStop    -     -     -     -       -     -    -     -     -      -      -  
+ loadSched   -     -     -     -       -     -    -     -     -      -      - \x20
+ loadStop    -     -     -     -       -     -    -     -     -      -      - \x20
 """
 
 
@@ -101,29 +101,30 @@ def full(view: View, shown: Shown, *, wide: bool = False) -> str:
         )
     if view.ran and not view.is_over:
         pad = " " * _INDENT
-        memory = f"{info.peak_memory_mib:.0f} Mbytes"
+        memory = f"{view.memory_mib:.0f} Mbytes"
         text += f"{_when(shown.now)}: Resource usage collected.\n"
         text += f"{pad}MEM: {memory};  SWAP: {memory}\n"
         text += f"{pad}PGID: {info.pid};  PIDs: {info.pid} \n\n"
     if view.is_over:
-        text += line(_end(view, year=False, form="bjobs"))
+        text += "".join(line(each) for each in _end(view, year=False))
         if view.info.peak_memory_mib:
             text += f"\n MEMORY USAGE:\n MAX MEM: {info.peak_memory_mib:.0f} Mbytes;  " \
                     f"AVG MEM: {info.peak_memory_mib:.0f} Mbytes\n"  # fmt: skip
     return text + _SCHEDULING + "\n"
 
 
-def _end(view: View, *, year: bool, form: str) -> str:
+def _end(view: View, *, year: bool) -> list[str]:
     when = _when(view.info.ended, year=year)
-    cpu = f"The CPU time used is {view.info.cpu_s:.1f} seconds."
+    cpu = f"The CPU time used is {view.info.cpu_s:.1f} seconds"
     if view.stat == "DONE":
-        return f"{when}: Done successfully. {cpu}"
-    reason = f" {view.exit_reason}." if view.exit_reason else ""
+        return [f"{when}: Done successfully. {cpu};", f"{when}: Completed <done>."]
+    reason = f"; {view.exit_reason}" if view.exit_reason else ""
     if view.exit_code is None:
-        return f"{when}: Exited;{reason}" if form == "bjobs" else f"{when}: Exited.{reason}"
-    if form == "bjobs":
-        return f"{when}: Exited with exit code {view.exit_code}. {cpu}"
-    return f"{when}: Exited with exit code {view.exit_code}. {cpu}{reason}"
+        return [f"{when}: Exited{reason}.", f"{when}: Completed <exit>{reason}."]
+    return [
+        f"{when}: Exited with exit code {view.exit_code}. {cpu};",
+        f"{when}: Completed <exit>{reason}.",
+    ]
 
 
 def story(view: View, shown: Shown) -> str:
@@ -137,15 +138,15 @@ def story(view: View, shown: Shown) -> str:
         hosts = f"<{view.extra.cores}*{shown.host}>" if view.extra.cores > 1 else f"<{shown.host}>"
         text += wrapped(f"{_when(info.started, year=True)}: Dispatched to {hosts};")
         home, cwd = shown.home, view.options.get("cwd", view.extra.cwd)
-        text += wrapped(f"{_when(info.started, year=True)}: Starting (Pid {info.pid});")
+        if info.pid:
+            text += wrapped(f"{_when(info.started, year=True)}: Starting (Pid {info.pid});")
+        pid = f", Execution Pid <{info.pid}>" if info.pid else ""
         text += wrapped(
             f"{_when(info.started, year=True)}: Running with execution home <{home}>, "
-            f"Execution CWD <{cwd}>, Execution Pid <{info.pid}>;"
+            f"Execution CWD <{cwd}>{pid};"
         )
     if view.is_over:
-        text += wrapped(_end(view, year=True, form="bhist"))
-        word = "done" if view.stat == "DONE" else "exit"
-        text += wrapped(f"{_when(info.ended, year=True)}: Completed <{word}>.")
+        text += "".join(wrapped(each) for each in _end(view, year=True))
         if info.peak_memory_mib:
             text += f"\n MEMORY USAGE:\n MAX MEM: {info.peak_memory_mib:.0f} Mbytes;  " \
                     f"AVG MEM: {info.peak_memory_mib:.0f} Mbytes\n"  # fmt: skip

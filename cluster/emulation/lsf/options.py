@@ -21,7 +21,7 @@ USAGE = """\
 Usage: bsub [-h] [-V] [-x] [-H] [-r] [-N] [-B] [-I | -K | -Ip | -Is]
 \t\t[-L login_shell] [-c cpu_limit[/host_spec]] [-F file_limit]
 \t\t[-W run_limit[/host_spec]] [-k chkpnt_dir [chkpnt_period] [method=chkpnt_dir]]
-\t\t[-P project_name] 
+\t\t[-P project_name]\x20
 \t\t[-q queue_name ...]  [-R res_req]
 \t\t[-m "host_name[+[pref_level]] | host_group[+[pref_level]]...]"
 \t\t[-n min_processors[,max_processors]] [-J job_name]

@@ -17,7 +17,7 @@ from cluster.emulation.lsf.getopt import BadOption, read
 from cluster.emulation.lsf.options import BSUB, INERT, USAGE
 from cluster.emulation.machine import Extra
 from cluster.errors import ClusterError, Unsatisfiable
-from cluster.spec import ArraySpec, Launch
+from cluster.spec import Launch
 
 __all__ = ["bsub"]
 
@@ -117,9 +117,13 @@ class Submission:
         self.expect_s = values.minutes_s(chosen["We"], "ESTIMATED") if "We" in chosen else 0.0
         if "c" in chosen:
             values.minutes_s(chosen["c"], "CPULIMIT")
-        self.memlimit_mib = values.memory_mib(chosen["M"].rstrip("!"), "K") if "M" in chosen else 0
+        self.memlimit_mib = (
+            values.memory_mib(chosen["M"].rstrip("!"), conf.UNIT[0]) if "M" in chosen else 0
+        )
         needs = values.requirement(chosen["R"])
-        self.memory_mib = max(needs.memory_mib, self.memlimit_mib)
+        # LSF sets nothing apart for -M alone; on a machine that people work at, we do.
+        most = 0 if self.call.settings.strict else self.memlimit_mib
+        self.memory_mib = needs.memory_mib or most
         self.gpus = needs.gpus or _gpus(chosen.get("gpu"))
         self.begin = values.moment(chosen["b"], self.now) if "b" in chosen else 0.0
         self.deadline = values.moment(chosen["t"], self.now) if "t" in chosen else 0.0
@@ -316,7 +320,7 @@ def _limits(chosen: Mapping[str, str]) -> list[str]:
         if name == "c":
             number = int(values.minutes_s(chosen["c"], "CPULIMIT"))
         else:
-            number = values.memory_mib(chosen[name], "K", "limit") * 1024
+            number = values.memory_mib(chosen[name], conf.UNIT[0], "limit") * 1024
         # A limit that cannot be set is no reason not to run.
         lines.append(f"ulimit -S {flag} {number} 2>/dev/null || :")
     return lines

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Sequence
+
 import msgspec
 
+from cluster import states
 from cluster.emulation.call import Call, Stop
-from cluster.emulation.machine import Row
+from cluster.emulation.machine import Machine, Row
 from cluster.emulation.sge import jobs, options, steering, submission, usage, values
 from cluster.emulation.sge.jobs import Target
 from cluster.emulation.sge.options import Asked, pairs
@@ -52,7 +56,7 @@ def qalter(call: Call) -> int:
     asked = options.read(words, "qalter")
     if "t" in asked.values:
         raise Stop(
-            f"qalter: found lonely '-t {asked.values['t']}' option "
+            f"found lonely '-t {asked.values['t']}' option "
             "(The -t option needs a leading job name).\n", 2
         )  # fmt: skip
     if asked.values.get("u"):
@@ -117,18 +121,40 @@ def _check(call: Call, site: Site, asked: Asked) -> None:
         text = f'Job was rejected because job requests unknown queue "{asked.get("q")}"'
         raise values.refuse(text)
     if int(asked.get("p") or 0) > 0:
-        text = "job rejected: positive submission priority requires operator privileges"
+        text = f'denied: "{call.machine.user}" must be operator to increase job priority'
         raise values.refuse(text)
 
 
 def _wait_for(call: Call, row: Row, text: str) -> str:
     found = submission.dependencies(call, text)
     label = row.id.replace("_", ".")
+    if row.info.state in (states.PENDING, states.HELD) and found:
+        steering.keep(call.machine, row, hold_jid=text, waits=",".join(found))
+        call.machine.act("hold", [row.id])
+        _release_after(call.machine, row.id, found)
     blocking = ", ".join(found) or "NONE"
     return (
         f"modified job id hold list of job {label}\n   blocking jobs: {blocking}\n"
         "   exited jobs:   NONE\n"
     )
+
+
+def _release_after(machine: Machine, id: str, ids: Sequence[str]) -> None:
+    """Release a job once others are over, unless somebody holds it then.
+
+    The queue itself cannot change what a job waits for.  Should the emulation
+    be killed meanwhile, the job stays held, for everybody to see.
+    """
+    state_dir, family = machine.state_dir, machine.family
+
+    def wait() -> None:
+        mine = Machine(state_dir, family)
+        mine.wait(ids)
+        row = mine.row(id)
+        if row is not None and not row.extra.options.get("holds"):
+            mine.act("release", [id])
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _keep(call: Call, row: Row, asked: Asked) -> None:
@@ -137,8 +163,10 @@ def _keep(call: Call, row: Row, asked: Asked) -> None:
         if name in ("h", "p", "u", "hold_jid"):
             continue
         old = row.extra.options.get(name, "")
-        merges = name in ("ac", "v") and old
+        merges = name == "ac" and old
         kept[name] = f"{old},{text}" if merges else text
+    if "v" in kept:
+        kept["env_list"] = kept["v"]
     fields: dict[str, object] = {}
     if "N" in kept:
         fields["name"] = kept.pop("N")

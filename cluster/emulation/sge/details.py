@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cluster import states
 from cluster.emulation.call import Call
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["show", "verified"]
 
 _RULE = "=" * 62
+_MAIL = {"b": 1 << 19, "e": 1 << 20}  # the bits of -m
 _ENV = (("HOME", "home"), ("LOGNAME", "log_name"), ("PATH", "path"), ("SHELL", "shell"),
         ("TZ", "tz"))  # fmt: skip
 _DETAIL = f'<detailed_job_info  xmlns:xsd="{listing_xml.SCHEMAS}/qstat/detailed_job_info.xsd">'
@@ -143,12 +144,17 @@ def _relations(row: Row, everyone: Sequence[Row]) -> Iterable[str]:
         left = [id for id in options.get(kept, "").split(",") if id and _lives(id, everyone)]
         if left:
             yield _line(title, ",".join(left))
-        successors = [
-            other.id for other in everyone
-            if str(row.array) in other.extra.options.get(kept, "").split(",")
-        ]  # fmt: skip
+        successors = _successors(row, kept, everyone)
         if successors:
             yield _line(there, ",".join(successors))
+
+
+def _successors(row: Row, kept: str, everyone: Sequence[Row]) -> list[str]:
+    return [
+        other.id
+        for other in everyone
+        if str(row.array) in other.extra.options.get(kept, "").split(",")
+    ]
 
 
 def _lives(id: str, everyone: Sequence[Row]) -> bool:
@@ -287,9 +293,9 @@ def _message(call: Call, row: Row) -> str:
     )
 
 
-def _tree(node: object, depth: int) -> str:
+def _tree(node: tuple[str, Any], depth: int) -> str:
     """Write (name, text), or (name, children), with blanks in front."""
-    name, value = node  # type: ignore[misc]
+    name, value = node
     blanks = "  " * depth
     if isinstance(value, list):
         inner = "".join(_tree(child, depth + 1) for child in value)
@@ -340,10 +346,10 @@ def _nodes(call: Call, row: Row) -> Iterable[tuple[str, object]]:
     yield ("JB_script_file", options.get("script_file", ""))
     if tasks := [_task_node(one) for one in _tasks(call, row) if _has_started(one)]:
         yield ("JB_ja_tasks", tasks)
-    yield from _more_nodes(row)
+    yield from _more_nodes(call, row)
 
 
-def _more_nodes(row: Row) -> Iterable[tuple[str, object]]:
+def _more_nodes(call: Call, row: Row) -> Iterable[tuple[str, object]]:
     options, info = row.extra.options, row.info
     if "ac" in options:
         yield ("JB_context", [("context_list", _variable(n, v or ""))
@@ -351,6 +357,10 @@ def _more_nodes(row: Row) -> Iterable[tuple[str, object]]:
     if "waits" in options:
         yield ("JB_jid_predecessor_list", [("job_predecessors", [("JRE_job_number", id)])
                                            for id in options["waits"].split(",")])  # fmt: skip
+    for kept, title in (("waits", "JB_jid_successor_list"),
+                        ("elements", "JB_ja_ad_successor_list")):  # fmt: skip
+        if successors := _successors(row, kept, jobs.alive_jobs(call.machine)):
+            yield (title, [("ulong_sublist", [("JRE_job_number", id)]) for id in successors])
     if options.get("cwd") == "y":
         yield ("JB_cwd", row.extra.cwd)
     yield from (
@@ -359,7 +369,7 @@ def _more_nodes(row: Row) -> Iterable[tuple[str, object]]:
         ("JB_checkpoint_attr", 0),
         ("JB_checkpoint_interval", 0),
         ("JB_reserve", "true" if options.get("R") == "y" else "false"),
-        ("JB_mail_options", 0),
+        ("JB_mail_options", sum(_MAIL.get(char, 0) for char in options.get("m", ""))),
         ("JB_priority", 1024 + info.priority),
         ("JB_restart", int(options.get("r") == "y")),
         ("JB_verify", 0),
@@ -380,7 +390,7 @@ def _more_nodes(row: Row) -> Iterable[tuple[str, object]]:
     numbers = jobs.tasks_of(row) or (1,)
     ranges = [part.replace(":", "-").split("-") for part in values.structure(numbers).split(",")]
     yield ("JB_ja_structure", [("task_id_range", _range(*part)) for part in ranges])
-    kind = (128 if options.get("type") == "binary" else 0) | (64 if numbers != (1,) else 0)
+    kind = (64 if options.get("type") == "binary" else 0) | (128 if jobs.tasks_of(row) else 0)
     yield ("JB_type", kind)
     yield ("JB_binding", [("element", [
         ("BN_strategy", "no_job_binding"), ("BN_type", 0), ("BN_parameter_n", 0),

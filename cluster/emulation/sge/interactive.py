@@ -81,12 +81,12 @@ def _run(call: Call, typed: Asked, name: str, words: list[str], *, shell: bool) 
         home = made.cwd
         made.stdout = made.stderr = b"/dev/null"
         if asked.on("now", default=True) and call.machine.free().get("cores", 0) < made.slots:
-            raise Stop("Your qrsh request could not be scheduled, try again later.\n", 1)
+            raise Stop('Your "qrsh" request could not be scheduled, try again later.\n', 1)
         about = {"script_file": words[0], "args": json.dumps(words[1:]), "type": "binary",
                  "env_list": environment.described(call, asked)}  # fmt: skip
         id = submission.submit(call, asked, made, about)
         if typed.on("verbose"):
-            call.out(submitting.announce(id, made))
+            call.err(submitting.announce(id, made))
             call.err("waiting for interactive job to be scheduled ...\n")
         _await_start(call, id, fifo)
     finally:

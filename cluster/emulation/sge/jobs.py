@@ -213,7 +213,7 @@ def select(machine: Machine, words: Sequence[str], program: str) -> list[Target]
             chosen = queue.pop(0)
             if not listed:
                 raise Stop(
-                    f"{program}: found lonely '-t {chosen}' option "
+                    f"found lonely '-t {chosen}' option "
                     "(The -t option needs a leading job name).\n", 2
                 )  # fmt: skip
             listed[-1] = (listed[-1][0], chosen)
@@ -255,9 +255,9 @@ def _narrowed(machine: Machine, target: Target, chosen: str, program: str) -> Ta
         return target
     if not re.fullmatch(r"[\d,:-]+", chosen):
         return Target(target.word, [])
-    numbers = values.tasks(chosen, program)
+    numbers = [n for part in chosen.split(",") if part for n in values.tasks(part, program)]
     wanted = [f"{row.id}_{number}" for row in target.rows if row.is_array for number in numbers] + [
-        row.id for row in target.rows if not row.is_array and numbers == (1,)
+        row.id for row in target.rows if not row.is_array and numbers == [1]
     ]
     found = [row for row in machine.rows(wanted) if _is_alive(row)]
     return Target(target.word, found, by_task=True)

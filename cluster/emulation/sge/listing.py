@@ -128,7 +128,7 @@ def _rows(call: Call, view: View) -> list[Row]:
     user = view.values.get("u")
     if user is not None and not any(fnmatchcase(call.machine.user, u) for u in user.split(",")):
         return []
-    wanted = view.values.get("s", "prs").replace("a", "prs")
+    wanted = re.sub("(?<!h)a", "prs", view.values.get("s", "prs"))
     rows = jobs.alive(call.machine, each="d" in view.values.get("g", ""))
     if "z" in wanted:
         final = tuple(states.FINAL)
@@ -220,7 +220,7 @@ def _table(listed: Sequence[Line], view: View) -> str:
         return ""
     kind = _kind(view)
     head = _HEAD[kind]
-    out = [head, "-" * (len(head) - (1 if kind == "ext" else 0))]
+    out = [head, "-" * (len(head) + (4 if kind == "pri" else -1))]
     if kind == "":
         out[1] = "-" * _WIDE
     for line in listed:

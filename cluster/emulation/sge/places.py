@@ -312,8 +312,8 @@ def qconf(call: Call) -> int:
     handler = _QUERIES.get(name)
     if handler is None:
         if name[:2] in ("-a", "-A", "-d", "-D", "-m", "-M", "-r", "-R", "-k"):
-            user, host = call.machine.user, call.machine.host
-            raise Stop(f'denied: "{user}" must be manager for this operation ({host})\n', 1)
+            user = call.machine.user
+            raise Stop(f'denied: "{user}" must be manager for this operation\n', 1)
         raise Stop(usage.text("qconf") + f'error: invalid option argument "{name}"\n', 1)
     rows = jobs.alive_jobs(call.machine)
     site = Site(call, used={row.extra.partition for row in rows if row.extra.partition})
@@ -367,7 +367,7 @@ def _span(seconds: float) -> str:
 
 def _environment(call: Call, site: Site, name: str) -> str:
     if site.strict and name not in site.environments:
-        raise Stop(f'parallel environment "{name}" does not exist\n', 1)
+        raise Stop(f"{name} is not a parallel environment\n", 1)
     facts = {
         "pe_name": name, "slots": "9999", "user_lists": "NONE", "xuser_lists": "NONE",
         "start_proc_args": "NONE", "stop_proc_args": "NONE", "allocation_rule": "$pe_slots",
@@ -436,7 +436,10 @@ token_extend_time none
 shepherd_cmd none
 qmaster_params none
 execd_params none
-reporting_params accounting=true reporting=false flush_time=00:00:01 joblog=false sharelog=00:00:00
+reporting_params accounting=true reporting=false \\
+ flush_time=00:00:01 \\
+ accounting_flush_time=00:00:00 joblog=false \\
+ sharelog=00:00:00
 finished_jobs 100
 gid_range 65400-65500
 qlogin_command builtin
@@ -498,7 +501,7 @@ default_duration INFINITY
 
 
 def _table(text: str, width: int) -> str:
-    found = (line.partition(" ") for line in text.splitlines())
+    found = (line.partition(" ") for line in text.splitlines())  # one that begins so goes on
     return "".join(f"{name:<{width}} {value}\n" for name, _, value in found)
 
 
@@ -530,7 +533,7 @@ _QUERIES: Mapping[str, Callable[[Call, Site, str], str]] = {
     "-ss": _host_name,
     "-sss": _host_name,
     "-sc": _complexes,
-    "-sconf": lambda call, site, name: f"#{name or 'global'}:\n{_table(_CONF, 28)}",
+    "-sconf": lambda call, site, name: f"#{name or 'global'}:\n{_table(_CONF, 28)}\n",
     "-sconfl": _host_name,
     "-ssconf": lambda call, site, name: _table(_SCHEDULER, 33),
     "-sm": lambda call, site, name: "sgeadmin\n",

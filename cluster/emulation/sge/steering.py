@@ -35,8 +35,8 @@ def qdel(call: Call) -> int:
     words = [word for word in words if word != "-f"]
     users, words = of_users(words)
     if not any(words) and users is None:
-        call.out("ERROR! no option argument\n")
         call.err(usage.text("qdel"))
+        call.out("ERROR! no option argument\n")
         return 1
     if users is not None:
         return _delete_of(call, users, force)
@@ -184,7 +184,8 @@ def change_hold(call: Call, row: Row, kinds: str, *, hold: bool) -> tuple[str, i
     had = row.extra.options.get("holds", "")
     kinds = kinds.replace("U", "u")
     if hold and set(kinds) & set("os"):
-        return f'denied: "{call.machine.user}" must be operator to add operator holds\n', 18
+        who, what = ("operator", "operator") if "o" in kinds.lower() else ("manager", "system")
+        return f'denied: "{call.machine.user}" must be {who} to set {what} hold\n', 10
     now = set(had) | set(kinds) if hold else set(had) - set(kinds)
     if row.index is not None:
         call.machine.act("hold" if hold else "release", [row.id])

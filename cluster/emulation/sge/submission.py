@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from hashlib import sha256
+from typing import Any
 
 from cluster.emulation.call import Call
 from cluster.emulation.machine import Extra, Row
@@ -354,7 +355,7 @@ def _limited(made: Plan) -> tuple[bytes, ...]:
     return (b"/bin/sh", b"-c", f'{text}exec "$@"{stdin}'.encode(), name, *argv)
 
 
-def _warning(asked: Asked, made: Plan) -> dict[str, object]:
+def _warning(asked: Asked, made: Plan) -> dict[str, Any]:
     """Have SIGUSR1 sent at s_rt, or SIGUSR2 before the end."""
     soft = values.seconds(pairs(asked.get("l")).get("s_rt") or "") or 0.0
     if soft and (not made.walltime_s or soft < made.walltime_s):
@@ -365,9 +366,9 @@ def _warning(asked: Asked, made: Plan) -> dict[str, object]:
     return {}
 
 
-def _fields(asked: Asked, made: Plan, hold: bool) -> dict[str, object]:
+def _fields(asked: Asked, made: Plan, hold: bool) -> dict[str, Any]:
     begin = asked.get("a")
-    fields: dict[str, object] = {
+    fields: dict[str, Any] = {
         "name": made.name,
         "cores": made.slots,
         "memory_mib": made.memory_mib,

@@ -43,7 +43,7 @@ def qsub(call: Call) -> int:
         return 0
     if asked.on("now") and call.machine.free().get("cores", 0) < made.slots:
         call.err("Waiting for immediate job to be scheduled.\n\n")
-        raise Stop("Your qsub request could not be scheduled, try again later.\n", 1)
+        raise Stop('Your "qsub" request could not be scheduled, try again later.\n', 1)
     id = submission.submit(call, asked, made, _described(call, asked, program, typed.rest, argv))
     call.out(announce(id, made, terse=asked.on("terse")))
     if asked.on("now"):

@@ -103,7 +103,10 @@ def tasks(text: str, program: str) -> tuple[int, ...]:
         if (last - first) // step > 1_000_000:
             raise refuse("job rejected: you tried to submit a job with more than 75000 tasks")
         found.update(range(first, last + 1, step))
-    return tuple(sorted(found))
+    numbers = tuple(sorted(found))
+    if len(list(_runs(numbers))) > 1:
+        raise Stop(f"{program}: -t option only allows one range specification\n", 7)
+    return numbers
 
 
 def slot_range(text: str, program: str) -> tuple[int, int]:

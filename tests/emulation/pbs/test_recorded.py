@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from transcript import Block, Normal, difference, read
+from pbs_transcript import Block, Normal, difference, read
 
 import cluster
 from cluster.emulation.machine import Machine
@@ -27,8 +26,34 @@ from cluster.emulation.machine import Machine
 RECORDED = read(Path(__file__).with_name("openpbs-23.06.06.txt"))
 LIMIT_S = 30.0
 
-# Why the emulation says something else, and exactly what; see docs/emulation_pbs.md.
-DIFFERENCES: dict[str, tuple[str, tuple[str, ...]]] = {}
+# Why the emulation says something else, and what all lines that differ are like;
+# docs/emulation_pbs.md tells it, too.
+EARLY = "the real one had just started the job, and knew nothing of its run yet"
+SOON = "the emulation starts at once what fits, the real one at the next turn of its scheduler"
+FILES = "output files are there from the start, and not only at the end"
+JOB = (
+    r'[-+] \t*"(resources_used|cpupercent|cput|mem|ncpus|vmem|walltime)".*'
+    r'|[-+] \t*"(session_id|jobdir|substate)".*|\+ \t*},'
+)
+DIFFERENCES: dict[str, tuple[str, str]] = {
+    "qstat": (f"{SOON}; a deleted job is gone sooner", r"[-+] (1[56]\.HOST|Job id|-{6}) .*"),
+    "qstat -a": (SOON, r"[-+] 15\.HOST .*"),
+    "qstat -n1": (EARLY, r"[-+] 15\.HOST .*"),
+    "qstat -t": (EARLY, r"[-+] 15\.HOST .*"),
+    "qstat -xf 1.vm": (
+        "the queue forgets the session of a job that is over",
+        "-     session_id = N",
+    ),
+    "ls": (FILES, r"\+ wt\.[eo]16"),
+    "cat arr.o*.1 wt.e*": (FILES, r"- cat: .*|[-+] rc=[01]"),
+    "tracejob 1 | tail -5": (
+        "there is one log, of the server, and it is short",
+        r"[-+] (DATE  [MS] .*|Job: .*|)",
+    ),
+    "qstat -f -F json 21.vm": (EARLY, JOB),
+    "qstat -t -f -F json '20[].vm'": (EARLY, JOB),
+    "qstat -Q": ("the recorded one had run more by then", r"[-+] workq .*"),
+}
 
 # No line of the real one is compared with these in it.
 LEFT_OUT = (
@@ -49,17 +74,17 @@ hostname -s; echo "arg0 $0 args $*"; ulimit -t
 """,
     "s.sh": """\
 #!/bin/bash
-case " {gated} " in
-  *" $PBS_JOBNAME "*) until [ -e "{gates}/$PBS_JOBNAME" ]; do sleep 0.02; done ;;
+case " GATED " in
+  *" $PBS_JOBNAME "*) until [ -e "GATES/$PBS_JOBNAME" ]; do sleep 0.02; done ;;
 esac
 echo "ok $PBS_ARRAY_INDEX"
-exit ${{RC:-0}}
+exit ${RC:-0}
 """,
-    "../e.sh": """\
+    "e.sh": """\
 env | grep '^PBS_' | LC_ALL=C sort
-until [ -e "{gates}/ja" ]; do sleep 0.02; done
+until [ -e "GATES/ja" ]; do sleep 0.02; done
 """,
-    "../kill.sh": "kill -9 $$\n",
+    "kill.sh": "kill -9 $$\n",
 }
 # What has happened before a command is typed: gates opened, jobs over.
 BEFORE = {
@@ -82,9 +107,7 @@ class Replay:
         self.cwd, self.home, self.gates = place / "pw", place / "home", place / "gates"
         for path in (self.cwd, self.home, self.gates, self.cwd / "out"):
             path.mkdir()
-        for name, text in SCRIPTS.items():
-            filled = text.replace("{gated}", GATED).replace("{gates}", str(self.gates))
-            (self.cwd / name).write_text(filled.replace("{{", "{").replace("}}", "}"))
+        self._write("j.sh", "s.sh")
         kept = {k: v for k, v in env.items() if not k.startswith("LC_") and k not in ("LANG", "TZ")}
         self.env = kept | {
             "HOME": str(self.home), "SHELL": "/bin/bash", "LC_ALL": "C", "PWD": str(self.cwd),
@@ -93,22 +116,27 @@ class Replay:
         self.env["LOGNAME"] = self.machine.user
         self.ours: dict[str, str] = {}
         self.background: subprocess.Popen[str] | None = None
-        number = {}
-        self._theirs_of = number
+        self._number: dict[str, str] = {}
         self.theirs = Normal(
             host="vm", user="sgeuser", home="/home/sgeuser", cwd="/home/sgeuser/pw",
             number=lambda text: text,
         )  # fmt: skip
         self.own = Normal(
             host=self.machine.host, user=self.machine.user, home=str(self.home),
-            cwd=str(self.cwd), number=lambda text: number.get(text, text),
+            cwd=str(self.cwd), number=lambda text: self._number.get(text, text),
         )  # fmt: skip
+
+    def _write(self, *names: str) -> None:
+        for name in names:
+            text = SCRIPTS[name].replace("GATED", GATED).replace("GATES", str(self.gates))
+            (self.cwd / name).write_text(text)
 
     def learn(self, theirs: str, ours: str) -> None:
         mine, yours = (re.match(r"\d+", text) for text in (ours, theirs))
-        assert mine and yours, f"{ours!r} is no id"
+        assert yours
+        assert mine, f"{ours!r} is no id"
         self.ours[yours[0]] = mine[0]
-        self._theirs_of[mine[0]] = yours[0]
+        self._number[mine[0]] = yours[0]
 
     def typed(self, command: str) -> str:
         """Write a recorded command with our ids."""
@@ -119,7 +147,6 @@ class Replay:
             command,
         )
         # The real one enforces a walltime some ten seconds late; nothing shows the amount.
-        text = text.replace(" e.sh", " ../e.sh").replace(" kill.sh", " ../kill.sh")
         text = text.replace("walltime=2 -N wt ", "walltime=50 -N wt ")
         return re.sub(r"^(tracejob) (\d+)", lambda m: f"{m[1]} {self.ours[m[2]]}", text)
 
@@ -133,8 +160,8 @@ class Replay:
         )  # fmt: skip
         if block.command.startswith(("qsub", "echo")) and block.code in (0, 5) and block.out:
             self.learn(block.out, done.stdout)
-        if "-zz" in command:
-            self.learn("19", subprocess.check_output(["qselect", "-x"], env=self.env, text=True).split()[-1])
+        if "-zz" in command:  # says nothing
+            self.learn("19", self.machine.rows()[-1].id)
         return Block(block.command, done.stdout, done.stderr, done.returncode)
 
     def _start(self, block: Block, command: str) -> Block:
@@ -160,38 +187,52 @@ class Replay:
         before = BEFORE.get(block.command)
         if before:
             self.reach(*before)
+        if " e.sh" in block.command:
+            self._write("e.sh", "kill.sh")
         said = self.run(block)
         theirs = f"{block.out}{block.err}rc={block.code}\n"
+        if "{\n" not in theirs:
+            theirs = theirs.replace("\n\t", "")
         for pattern in LEFT_OUT:
-            theirs = re.sub(pattern, "", theirs.replace("\n\t", "") if "{\n" not in theirs else theirs)
+            theirs = re.sub(pattern, "", theirs)
         return difference(
             self.theirs.text(theirs), self.own.text(f"{said.out}{said.err}rc={said.code}\n")
         )
 
-    @property
-    def opened(self) -> set[str]:
-        return set(os.listdir(self.gates))
+    def blocking_ended(self) -> int:
+        """Wait for the `qsub` in the background; give its exit code."""
+        assert self.background
+        with self.background:
+            return self.background.wait(LIMIT_S)
 
 
 @pytest.fixture(scope="module")
-def replay() -> Iterator[Replay]:
+def found() -> Iterator[list[tuple[str, ...]]]:
+    """What differs, of each command in its order; of the one behind them, its exit code."""
     place = Path(os.path.realpath(tempfile.mkdtemp(prefix="pbs-", dir="/tmp")))
     try:
         with cluster.emulate("pbs", private=True, cores=12, strict=True) as env:
-            yield Replay(place, env)
+            replay = Replay(place, env)
+            lines = [replay.compared(block) for block in RECORDED]
+            yield [*lines, (str(replay.blocking_ended()),)]
     finally:
         shutil.rmtree(place)
 
 
-@pytest.fixture(scope="module")
-def found(replay: Replay) -> list[tuple[str, tuple[str, ...]]]:
-    """What differs, of each command in its order."""
-    return [(block.command, replay.compared(block)) for block in RECORDED]
+@pytest.mark.parametrize("at", range(len(RECORDED)), ids=[block.command for block in RECORDED])
+def test_a_command_says_what_the_real_one_said(found: list[tuple[str, ...]], at: int) -> None:
+    reason, pattern = DIFFERENCES.get(RECORDED[at].command, ("", "(?!)"))
+
+    unexplained = [line for line in found[at] if not re.fullmatch(pattern, line)]
+
+    assert unexplained == [], reason
 
 
-def test_show(found) -> None:
-    for command, lines in found:
-        if lines:
-            print("$", command)
-            for l in lines: print("   ", l)
-    print(sum(not l for c, l in found), len(found))
+def test_each_difference_that_is_listed_is_there(found: list[tuple[str, ...]]) -> None:
+    differ = {block.command for block, lines in zip(RECORDED, found, strict=False) if lines}
+
+    assert differ == DIFFERENCES.keys()
+
+
+def test_a_blocking_qsub_ended_with_the_code_of_its_job(found: list[tuple[str, ...]]) -> None:
+    assert found[-1] == ("5",)

@@ -1,0 +1,197 @@
+"""What is known of the earlier runs of a pipeline: one JSON file in its directory.
+
+Each step has an entry: the key of what it ran, its job and how that ended.  An
+entry is taken for what it says only if the key is that of the step as it is now.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster import files, queue
+from cluster.array import JobArray
+from cluster.errors import ClusterError, OptionsError, UnknownJob
+from cluster.job import Job
+from cluster.states import FINAL
+
+__all__ = ["Entry", "Record", "locked", "state_of", "write_json"]
+
+VERSION = 1
+NAME = "pipeline.json"
+LOCK_S = 60.0  # another process submits the same steps; handing over thousands takes a while
+
+
+@dataclass
+class Entry:
+    """How a step was run last.
+
+    Attributes:
+        key: of function or command, arguments, options, and the keys of what it waits for.
+        job: its id; empty if it was not needed.
+        qtype: where that job is.
+        is_array: it is an array of `submit_array`.
+        state: final, as far as it is known; empty otherwise.
+        runs: what, for people.
+        values: the files of its value, one for each element; none for a command.
+    """
+
+    key: str
+    job: str
+    qtype: str
+    is_array: bool = False
+    state: str = ""
+    runs: str = ""
+    values: list[str] = field(default_factory=list)
+
+    def open(self) -> Job | JobArray | None:
+        """Give its job; None if that is not known any more."""
+        if not self.job:
+            return None
+        if not self.is_array:
+            return Job._of(self.job, queue.scheduler_for(self.qtype))
+        try:
+            return JobArray.load(self.job, self.qtype)
+        except UnknownJob:
+            return None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether it is COMPLETED, and what others may want of it is there."""
+        return self.state == "COMPLETED" and all(map(os.path.exists, self.values))
+
+
+class Record:
+    """The entries of all steps, by name.
+
+    Attributes:
+        path: the file.
+        entries: what stands in it.
+    """
+
+    def __init__(self, directory: Path, name: str) -> None:
+        """Read it; a missing file is an empty record.
+
+        Raises:
+            ClusterError: it cannot be read, or it is another pipeline's.
+        """
+        self.path, self.name = directory / NAME, name
+        self.entries: dict[str, Entry] = {}
+        try:
+            told = json.loads(self.path.read_bytes())
+            version, owner = told["version"], told["name"]
+            self.entries = {step: Entry(**entry) for step, entry in told["steps"].items()}
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ClusterError(
+                f"{self.path} is no record of a pipeline ({type(error).__name__}: {error}). Move "
+                "it away to run all steps again, or give the pipeline another directory=."
+            ) from error
+        if version != VERSION:
+            raise ClusterError(f"{self.path} was written by another version ({version}).")
+        if owner != name:
+            raise OptionsError(
+                f"{directory} belongs to pipeline {owner!r}, not {name!r}. Give another directory=."
+            )
+
+    def write(self) -> None:
+        """Write it, whole or not at all."""
+        steps = {name: asdict(entry) for name, entry in self.entries.items()}
+        write_json(self.path, {"version": VERSION, "name": self.name, "steps": steps})
+
+    def ask(self) -> None:
+        """Learn how the jobs ended that were not known to have.
+
+        Raises:
+            QueueError: a scheduler cannot be asked.
+        """
+        open_ones = [entry for entry in self.entries.values() if entry.job and not entry.state]
+        plain = [entry for entry in open_ones if not entry.is_array]
+        for qtype in dict.fromkeys(entry.qtype for entry in plain):
+            mine = [entry for entry in plain if entry.qtype == qtype]
+            scheduler = queue.scheduler_for(qtype)
+            found = {info.id: info for info in scheduler.query([entry.job for entry in mine])}
+            for entry in mine:
+                info = found.get(entry.job)
+                if info is None:
+                    _judge_lost(entry)
+                elif info.state in FINAL and not info.ending:
+                    entry.state = info.state
+        for entry in open_ones:
+            if entry.is_array:
+                array = entry.open()
+                if array is None:
+                    _judge_lost(entry)
+                else:
+                    state = state_of(array)
+                    entry.state = state if state in FINAL else ""
+
+
+def _judge_lost(entry: Entry) -> None:
+    """Decide about a job that its scheduler does not know any more."""
+    # A value is written whole and last.
+    done = bool(entry.values) and all(map(os.path.exists, entry.values))
+    entry.state = "COMPLETED" if done else "LOST"
+
+
+def state_of(job: Any) -> str | None:
+    """Give the state of a job, or one for a whole array."""
+    if not isinstance(job, JobArray):
+        state: str | None = job.state
+        return state
+    states = list(job.states())
+    for state in ("RUNNING", "SUSPENDED", "PENDING", "HELD"):
+        if state in states:
+            return state
+    wrong = [state for state in states if state != "COMPLETED"]
+    return "FAILED" if len(wrong) > 1 else wrong[0] if wrong else "COMPLETED"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a file that people can read, whole or not at all."""
+    text = json.dumps(content, indent=1, ensure_ascii=False)
+    data = text.encode("utf-8", "surrogateescape")
+    files.write_atomic(os.fspath(path), data + b"\n")
+
+
+@contextmanager
+def locked(directory: Path, what: str) -> Iterator[None]:
+    """Keep other processes from submitting from the same directory.
+
+    Raises:
+        OptionsError: the directory cannot be made.
+        ClusterError: another process submits from it, and does not come to an end.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise OptionsError(
+            f"directory {os.fspath(directory)!r} of {what} cannot be made: {error.strerror}. "
+            "Give another directory=."
+        ) from error
+    lock = FileLock(directory / ".lock")
+    try:
+        lock.acquire(timeout=LOCK_S)
+    except Timeout:
+        raise ClusterError(
+            f"another process has been submitting {what} for {LOCK_S:g} s. Look at it, or wait."
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def remove(paths: Iterable[str]) -> None:
+    """Delete files, those that are there."""
+    for path in paths:
+        with_no_trace = Path(path)
+        with_no_trace.unlink(missing_ok=True)

@@ -1,0 +1,449 @@
+"""Pipelines: named steps that wait for each other, and that are not run twice.
+
+    add -> steps -> submit: keys -> what is kept, what is run -> jobs -> record
+
+A step is run again unless its key is that of the record and it COMPLETED, and
+so did, by the same rule, all that it waits for.  When jobs run is up to the queue.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from cluster import _pipeline_graph as graphs
+from cluster import config_file, files, queue, request
+from cluster._job_batch import submit_all
+from cluster._pipeline_record import Record, locked, remove
+from cluster._pipeline_steps import Output, Step, outputs_in
+from cluster.array import JobArray
+from cluster.errors import ClusterError, OptionsError, QueueError
+from cluster.job import Job
+from cluster.options import canonical_name
+from cluster.spec import DEPENDENCY_TYPES
+
+__all__ = ["Output", "Pipeline", "Step"]
+
+
+class Pipeline:
+    """Steps with names, and what each waits for.
+
+    Used with `with`, it is submitted where the block ends without an exception.
+    Submitting it again, in this process or another, runs what is missing,
+    failed or changed, and nothing else.
+
+    Attributes:
+        name: its own.
+        directory: where its record and the values of its steps are.
+        steps: by name, in the order they were added.
+    """
+
+    def __init__(
+        self, name: str, *, directory: str | os.PathLike[str] | None = None, **defaults: Any
+    ) -> None:
+        """Make a pipeline without steps; nothing is written.
+
+        Args:
+            name: for people; its jobs are called `<name>.<step>`.
+            directory: None is `<name>.pipeline`, here.
+            defaults: keywords of all its jobs; those of a step win.
+
+        Raises:
+            OptionsError: this is no name, or a keyword is wrong.
+        """
+        wrong = request.name_problems(name)
+        if wrong:
+            raise OptionsError(wrong[0])
+        Job("true", **defaults)  # says what is wrong with them
+        chosen = f"{files.safe_stem(name)}.pipeline" if directory is None else directory
+        self.name, self.directory = name, Path(os.path.abspath(chosen))
+        self.defaults = defaults
+        self.steps: dict[str, Step] = {}
+        self._submitted = False
+
+    def add(
+        self,
+        command: Any,
+        args: Any = (),
+        *,
+        name: str | None = None,
+        depends_on: Any = (),
+        type: str = "afterok",
+        items: Any = None,
+        max_running: int | None = None,
+        kwargs: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> Step:
+        """Add a step.
+
+        Args:
+            command: a function or a command, as for `cluster.submit`.
+            args: as for `cluster.submit`; `step.output` may stand among them.
+            name: None is made from the command, with a number if it is taken.
+            depends_on: a step or its name, or a list of these; steps that are
+                added later may be named, too.
+            type: afterok, afterany, afternotok or after.
+            items: makes an array, as `cluster.submit_array` does.
+            max_running: of that array: so many elements at once.
+            kwargs: keyword arguments of the function.
+            options: keywords of `cluster.submit`.
+
+        Returns:
+            The step; its `output` is its value, for later steps.
+
+        Raises:
+            OptionsError: the name is taken, steps would wait for each other, or
+                anything else is wrong; the pipeline stays as it was.
+        """
+        step = Step(
+            self.name, self._free_name(command, name), command, args, kwargs, items, max_running,
+            self._options(options),
+        )  # fmt: skip
+        step.after = self._waits(step, depends_on, type)
+        after = {other.name: other.after for other in self.steps.values()} | {step.name: step.after}
+        if any(step.name in other.after for other in self.steps.values()):
+            graphs.order(self.name, {one: _known(others, after) for one, others in after.items()})
+        self.steps[step.name] = step
+        return step
+
+    def _free_name(self, command: Any, name: str | None) -> str:
+        if name is not None:
+            wrong = request.name_problems(name)
+            if wrong:
+                raise OptionsError(wrong[0])
+            if name in self.steps:
+                raise OptionsError(
+                    f"pipeline {self.name!r} has a step {name!r} already. Give another name=."
+                )
+            return name
+        plain = request.default_name(request.read_program(command))
+        number, free = 1, plain
+        while free in self.steps:
+            number += 1
+            free = f"{plain}_{number}"
+        return free
+
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        said = {canonical_name(key) or key for key in given}
+        kept = {k: v for k, v in self.defaults.items() if (canonical_name(k) or k) not in said}
+        return kept | dict(given)
+
+    def _waits(self, step: Step, depends_on: Any, type: str) -> dict[str, str]:
+        if type not in DEPENDENCY_TYPES:
+            raise OptionsError(
+                f"step {step.name!r}: {type!r} is no type of dependency. There are: "
+                f"{', '.join(DEPENDENCY_TYPES)}."
+            )
+        waits = {self._name_of(step, other): type for other in _each(depends_on)}
+        for other in outputs_in((step.command, step.args, step.kwargs, step.items)):
+            name = self._name_of(step, other)
+            if not step.is_function:
+                raise OptionsError(
+                    f"step {step.name!r} is a command: it cannot be given {other.output!r}. Only "
+                    "functions can; let a function write it into a file."
+                )
+            if waits.setdefault(name, "afterok") != "afterok":
+                raise OptionsError(
+                    f"step {step.name!r} takes the output of {name!r} and waits for it by "
+                    f"{type}. There is an output only when {name!r} completed: take afterok."
+                )
+        if step.name in waits:
+            raise OptionsError(f"step {step.name!r} would wait for itself.")
+        return waits
+
+    def _name_of(self, step: Step, other: Any) -> str:
+        if isinstance(other, Step | Output):
+            other = other.step if isinstance(other, Output) else other
+            if self.steps.get(other.name) is not other:
+                raise OptionsError(
+                    f"step {step.name!r} waits for {other!r}, which is not in this pipeline. "
+                    "Jobs from elsewhere are given with dependencies=."
+                )
+            return other.name
+        if isinstance(other, str):
+            return other
+        raise OptionsError(
+            f"step {step.name!r} cannot wait for {other!r}. Give a step or its name; jobs from "
+            "elsewhere are given with dependencies=."
+        )
+
+    def __enter__(self) -> Pipeline:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Submit, unless the block raised."""
+        if kind is None:
+            self.submit()
+
+    def __getitem__(self, name: str) -> Step:
+        """Give a step by its name."""
+        try:
+            return self.steps[name]
+        except KeyError:
+            raise OptionsError(
+                f"pipeline {self.name!r} has no step {name!r}. There are: {', '.join(self.steps)}."
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"<Pipeline {self.name!r}, {len(self.steps)} steps>"
+
+    def graph(self, format: str = "text") -> str:
+        """Draw the steps and what they wait for.
+
+        Args:
+            format: "text", "mermaid" or "graphviz" (the text of a .dot file).
+        """
+        after = self._after()
+        graphs.check(self.name, after)
+        return graphs.draw(self.name, after, format)
+
+    def _after(self) -> dict[str, dict[str, str]]:
+        return {step.name: step.after for step in self.steps.values()}
+
+    # ------------------------------------------------------------ submitting
+
+    def submit(self, again: Iterable[str] = ()) -> dict[str, Job | JobArray]:
+        """Queue all steps that are not done yet: all, or none.
+
+        A step is done if it completed in an earlier run and neither it nor
+        anything it waits for has changed since: function, arguments, options.
+        Steps of an earlier run that are still in the queue are left there.
+
+        Args:
+            again: names of steps to run in any case, and what waits for them.
+
+        Returns:
+            The jobs of what is run now, by name of step; the other steps are `kept`.
+
+        Raises:
+            OptionsError: whatever is wrong with any step; nothing was queued.
+            QueueError: the queue could not be asked or refused.
+        """
+        request.check_main_is_there()
+        forced = [step.name if isinstance(step, Step) else step for step in _each(again)]
+        for name in forced:
+            self[name]
+        after = self._after()
+        graphs.check(self.name, after)
+        order = graphs.order(self.name, after)
+        if not order:
+            raise OptionsError(f"pipeline {self.name!r} has no steps. Add some.")
+        with locked(self.directory, f"pipeline {self.name!r}"):
+            record = Record(self.directory, self.name)
+            record.ask()
+            keys = self._keys(order)
+            wanted = self._sort_out(order, keys, record, set(forced))
+            made = self._queue(wanted, keys, record)
+            self._submitted = True
+            return made
+
+    def _keys(self, order: list[str]) -> dict[str, str]:
+        keys: dict[str, str] = {}
+        for name in order:
+            step = self.steps[name]
+            keys[name] = step.key(keys)
+            step.place(self.directory, keys[name])
+        return keys
+
+    def _sort_out(
+        self, order: list[str], keys: Mapping[str, str], record: Record, forced: set[str]
+    ) -> list[Step]:
+        """Find what of the earlier run holds, and give the steps to run."""
+        wanted: list[Step] = []
+        busy: list[str] = []
+        for name in order:
+            step, entry = self.steps[name], record.entries.get(name)
+            step.job, step.kept, step.unneeded = None, False, False
+            above = [self.steps[other] for other in step.after]
+            same = (
+                entry is not None and entry.key == keys[name]
+                and name not in forced and all(_stands(other) for other in above)
+            )  # fmt: skip
+            if entry is not None and not entry.state:
+                if not same:
+                    busy.append(f"{name} (job {entry.job})")
+                step.job = entry.open()
+            elif same and entry is not None and entry.is_kept:
+                step.kept, step.job = True, entry.open()
+            elif self._is_unneeded(step):
+                step.unneeded = True
+                record.entries[name] = step.entry(keys[name])
+            else:
+                wanted.append(step)
+        if busy:
+            raise OptionsError(
+                f"pipeline {self.name!r}: of an earlier run, with other code, arguments or "
+                f"options, these are still in the queue: {', '.join(busy)}. Wait for them, or end "
+                "them with cancel(); nothing was queued."
+            )
+        return wanted
+
+    def _is_unneeded(self, step: Step) -> bool:
+        """Whether what it waits for is over in a way that it was not to run after."""
+        return any(
+            (kind == "afternotok" and self.steps[other].kept)
+            or (kind == "afterok" and self.steps[other].unneeded)
+            for other, kind in step.after.items()
+        )
+
+    def _queue(
+        self, wanted: list[Step], keys: Mapping[str, str], record: Record
+    ) -> dict[str, Job | JobArray]:
+        (self.directory / "values").mkdir(mode=0o700, exist_ok=True)
+        old = [path for step in wanted for path in _values(record, step)]
+        remove([path for step in wanted for path in step.values])
+        try:
+            self._hand_over(wanted)
+        except BaseException as error:
+            self._take_back(wanted, error)
+            raise
+        for step in wanted:
+            record.entries[step.name] = step.entry(keys[step.name])
+        record.write()
+        remove(path for path in old if path not in {p for s in self.steps.values() for p in s.values})
+        return {step.name: step.job for step in wanted if step.job is not None}
+
+    def _hand_over(self, wanted: list[Step]) -> None:
+        filedir = None if config_file.get("jobs", "filedir") else os.fspath(self.directory)
+        together: list[Step] = []  # an array is submitted by itself, after those before it
+        for step in wanted:
+            own = None if step.model.options.get("filedir") else filedir
+            waits = [
+                (kind, self.steps[other].job)
+                for other, kind in step.after.items()
+                if self.steps[other].job is not None and not self.steps[other].kept
+            ]
+            if step.items is None:
+                job = step.make(own)
+                for kind, other in waits:
+                    job.after(other, type=kind)
+                step.job = job
+                together.append(step)
+            else:
+                _submit_together(together)
+                step.job = step.submit_items(waits, own)
+        _submit_together(together)
+
+    def _take_back(self, wanted: list[Step], error: BaseException) -> None:
+        queued = [step.job for step in wanted if step.job is not None and step.job.id is not None]
+        for step in wanted:
+            step.job = None
+        try:
+            queue.cancel(queued)
+        except ClusterError as another:
+            ids = ", ".join(str(job.id) for job in queued)
+            error.__cause__ = QueueError(f"these jobs are still queued: {ids} ({another})")
+
+    # ------------------------------------------------------------ afterwards
+
+    def _find_jobs(self) -> Record:
+        """Take up the jobs of an earlier run, if this object submitted nothing."""
+        record = Record(self.directory, self.name)
+        if self._submitted:
+            return record
+        for name, step in self.steps.items():
+            entry = record.entries.get(name)
+            if entry is not None and step.job is None:
+                step.job, step.values = entry.open(), entry.values
+                step.unneeded = not entry.job
+        return record
+
+    def _note_endings(self, record: Record) -> None:
+        """Write down how jobs ended: the queue forgets them one day."""
+        before = [entry.state for entry in record.entries.values()]
+        record.ask()
+        if [entry.state for entry in record.entries.values()] != before:
+            record.write()
+
+    def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
+        """Block until all steps have ended; see `cluster.wait`.
+
+        Returns:
+            True if all are COMPLETED, but for those that were there for a
+            failure that did not happen.
+
+        Raises:
+            WaitTimeout: a `TimeoutError`; the jobs go on.
+        """
+        record = self._find_jobs()
+        jobs = [step.job for step in self.steps.values() if step.job is not None and not step.kept]
+        if not jobs and not any(step.kept for step in self.steps.values()):
+            raise OptionsError(f"pipeline {self.name!r} was not submitted. Call its submit().")
+        if jobs:
+            queue.wait(jobs, timeout, progress)
+        with locked(self.directory, f"pipeline {self.name!r}"):
+            self._note_endings(Record(self.directory, self.name))
+        del record
+        states = self.status()
+        unneeded = graphs.idle(self._after(), states)
+        return all(state == "COMPLETED" or name in unneeded for name, state in states.items())
+
+    def get(self, timeout: float | None = None) -> dict[str, Any]:
+        """Block until all steps have ended, and give what each left, by name.
+
+        Raises:
+            WaitTimeout: a `TimeoutError`; the jobs go on.
+            JobFailed: a step was ended by somebody else than itself.
+            Exception: what the first of those raised that did.
+        """
+        self.wait(timeout, progress=False)
+        unneeded = graphs.idle(self._after(), self.status())
+        return {name: step.get() for name, step in self.steps.items() if name not in unneeded}
+
+    def status(self) -> dict[str, str | None]:
+        """Give the state of each step; None for one that was not submitted."""
+        self._find_jobs()
+        return {name: step.state for name, step in self.steps.items()}
+
+    def cancel(self) -> dict[str, str]:
+        """End all steps that run or wait, those of an earlier run too.
+
+        Returns:
+            For each job, what happened, in a few words.
+        """
+        record = self._find_jobs()
+        record.ask()
+        left = [entry for entry in record.entries.values() if entry.job and not entry.state]
+        answers: dict[str, str] = {}
+        for entry in left:
+            job = entry.open()
+            if job is not None:
+                answers |= queue.cancel(job)
+        return answers
+
+
+def _known(others: Mapping[str, str], after: Mapping[str, Any]) -> dict[str, str]:
+    return {other: kind for other, kind in others.items() if other in after}
+
+
+def _each(value: Any) -> list[Any]:
+    if isinstance(value, str | Step | Output):
+        return [value]
+    if not isinstance(value, Iterable):
+        return [value]
+    return [each for part in value for each in _each(part)]
+
+
+def _stands(step: Step) -> bool:
+    """Whether it is as it was in the earlier run: done, or still on its way."""
+    return step.kept or step.job is not None
+
+
+def _values(record: Record, step: Step) -> list[str]:
+    entry = record.entries.get(step.name)
+    return entry.values if entry is not None else []
+
+
+def _submit_together(steps: list[Step]) -> None:
+    jobs = [step.job for step in steps if isinstance(step.job, Job)]
+    if jobs:
+        submit_all(jobs, None)
+    steps.clear()
