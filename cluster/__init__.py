@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from cluster.job import submit_many as submit_many
     from cluster.outcome import CommandResult as CommandResult
     from cluster.outcome import Usage as Usage
+    from cluster.pipeline import Pipeline as Pipeline
     from cluster.queue import Queue as Queue
     from cluster.queue import as_completed as as_completed
     from cluster.queue import cancel as cancel
@@ -91,6 +92,7 @@ _NAMES = {
     ),
     "job": ("Job clean clean_dir function make_job make_job_file submit submit_file submit_many"),
     "outcome": "CommandResult Usage",
+    "pipeline": "Pipeline",
     "queue": "Queue as_completed cancel get_cluster_environment wait",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}

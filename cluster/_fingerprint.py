@@ -113,7 +113,9 @@ class _Digest:
     def of(self, value: Any) -> bytes:
         value = self._stand_in(value)
         if type(value) in _EXACT:
-            return _mix(type(value).__name__.encode(), repr(value).encode(errors="backslashreplace"))
+            return _mix(
+                type(value).__name__.encode(), repr(value).encode(errors="backslashreplace")
+            )
         if id(value) in self._known:
             return self._known[id(value)][0]
         if id(value) in self._open:  # it holds itself

@@ -20,7 +20,7 @@ from cluster.errors import ClusterError, OptionsError, UnknownJob
 from cluster.job import Job
 from cluster.states import FINAL
 
-__all__ = ["Entry", "Record", "locked", "state_of", "write_json"]
+__all__ = ["Entry", "Record", "locked", "remove", "state_of", "write_json"]
 
 VERSION = 1
 NAME = "pipeline.json"
@@ -193,5 +193,4 @@ def locked(directory: Path, what: str) -> Iterator[None]:
 def remove(paths: Iterable[str]) -> None:
     """Delete files, those that are there."""
     for path in paths:
-        with_no_trace = Path(path)
-        with_no_trace.unlink(missing_ok=True)
+        Path(path).unlink(missing_ok=True)

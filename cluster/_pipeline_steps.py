@@ -15,10 +15,10 @@ from cluster._pipeline_record import Entry, state_of
 from cluster.array import JobArray, submit_array
 from cluster.errors import OptionsError, PayloadError
 from cluster.job import Job
-from cluster.schedulers.base import Call
+from cluster.schedulers.base import Scheduler
 from cluster.spec import ArraySpec
 
-__all__ = ["Output", "Step", "outputs_in"]
+__all__ = ["Output", "Step", "ask_at_once", "outputs_in"]
 
 SHARED_PATIENCE_S = 30.0  # NFS may show a new file so late; its caches hold 60 s at the very most
 _OF_THE_QUEUE = frozenset(  # options that say nothing about what comes out
@@ -82,12 +82,11 @@ class Step:
 
     def __post_init__(self) -> None:
         self.values: list[str] = []  # files; known once it is submitted
-        self.unneeded = False
+        self.unneeded = False  # there for a failure that did not happen
+        self.retried: Job | JobArray | None = None  # an array that is run again in part
         # Whatever is wrong with it is told where it is added, and queued nowhere.
         first = () if self.items is not None and callable(self.command) else self.args
-        self.model = Job(
-            self.command, first, self.job_name, kwargs=self.kwargs, **self.options
-        )
+        self.model = Job(self.command, first, self.job_name, kwargs=self.kwargs, **self.options)
         if self.items is None:
             return
         if self.args not in ((), None) or self.kwargs:
@@ -160,6 +159,12 @@ class Step:
         if self.unneeded:
             return "CANCELLED"
         return state_of(self.job) if self.job is not None else None
+
+    @property
+    def told_state(self) -> str | None:
+        """Its state as the scheduler told it last: see `ask_at_once`."""
+        info = self.job.queue_info if isinstance(self.job, Job) else None
+        return self.state if info is None or self.kept else info.state
 
     def get(self, timeout: float | None = None) -> Any:
         """Block until it has ended, and give what it left; see `Job.get`.
@@ -267,3 +272,15 @@ def outputs_in(value: Any) -> list[Step]:
 
     digest(value, stand_in=note)
     return list(found)
+
+
+def ask_at_once(steps: Iterable[Step]) -> None:
+    """Ask for the jobs of steps, in one question where it can be one."""
+    asked: dict[Scheduler, dict[str, Job]] = {}
+    for step in steps:
+        job = step.job
+        if isinstance(job, Job) and not step.kept and not job._final:
+            asked.setdefault(job.scheduler, {})[str(job.id)] = job
+    for scheduler, jobs in asked.items():
+        for info in scheduler.query(list(jobs)):
+            jobs[info.id]._learn(info)

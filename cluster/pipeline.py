@@ -15,12 +15,12 @@ from types import TracebackType
 from typing import Any
 
 from cluster import _pipeline_graph as graphs
-from cluster import config_file, files, queue, request
-from cluster._job_batch import submit_all
-from cluster._pipeline_record import Record, locked, remove
-from cluster._pipeline_steps import Output, Step, outputs_in
+from cluster import files, queue, request
+from cluster._pipeline_record import Record, locked
+from cluster._pipeline_steps import Output, Step, ask_at_once, outputs_in
+from cluster._pipeline_submit import hand_over, sort_out
 from cluster.array import JobArray
-from cluster.errors import ClusterError, OptionsError, QueueError
+from cluster.errors import OptionsError
 from cluster.job import Job
 from cluster.options import canonical_name
 from cluster.spec import DEPENDENCY_TYPES
@@ -129,7 +129,10 @@ class Pipeline:
     def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         said = {canonical_name(key) or key for key in given}
         kept = {k: v for k, v in self.defaults.items() if (canonical_name(k) or k) not in said}
-        return kept | dict(given)
+        chosen = kept | dict(given)
+        if "path" in chosen:
+            chosen["filedir"] = chosen.pop("path")
+        return chosen
 
     def _waits(self, step: Step, depends_on: Any, type: str) -> dict[str, str]:
         if type not in DEPENDENCY_TYPES:
@@ -240,10 +243,11 @@ class Pipeline:
             record = Record(self.directory, self.name)
             record.ask()
             keys = self._keys(order)
-            wanted = self._sort_out(order, keys, record, set(forced))
-            made = self._queue(wanted, keys, record)
+            steps = {name: self.steps[name] for name in order}
+            wanted = sort_out(self.name, steps, keys, record.entries, set(forced))
+            hand_over(steps, wanted, keys, record)
             self._submitted = True
-            return made
+            return {step.name: step.job for step in wanted if step.job is not None}
 
     def _keys(self, order: list[str]) -> dict[str, str]:
         keys: dict[str, str] = {}
@@ -252,95 +256,6 @@ class Pipeline:
             keys[name] = step.key(keys)
             step.place(self.directory, keys[name])
         return keys
-
-    def _sort_out(
-        self, order: list[str], keys: Mapping[str, str], record: Record, forced: set[str]
-    ) -> list[Step]:
-        """Find what of the earlier run holds, and give the steps to run."""
-        wanted: list[Step] = []
-        busy: list[str] = []
-        for name in order:
-            step, entry = self.steps[name], record.entries.get(name)
-            step.job, step.kept, step.unneeded = None, False, False
-            above = [self.steps[other] for other in step.after]
-            same = (
-                entry is not None and entry.key == keys[name]
-                and name not in forced and all(_stands(other) for other in above)
-            )  # fmt: skip
-            if entry is not None and not entry.state:
-                if not same:
-                    busy.append(f"{name} (job {entry.job})")
-                step.job = entry.open()
-            elif same and entry is not None and entry.is_kept:
-                step.kept, step.job = True, entry.open()
-            elif self._is_unneeded(step):
-                step.unneeded = True
-                record.entries[name] = step.entry(keys[name])
-            else:
-                wanted.append(step)
-        if busy:
-            raise OptionsError(
-                f"pipeline {self.name!r}: of an earlier run, with other code, arguments or "
-                f"options, these are still in the queue: {', '.join(busy)}. Wait for them, or end "
-                "them with cancel(); nothing was queued."
-            )
-        return wanted
-
-    def _is_unneeded(self, step: Step) -> bool:
-        """Whether what it waits for is over in a way that it was not to run after."""
-        return any(
-            (kind == "afternotok" and self.steps[other].kept)
-            or (kind == "afterok" and self.steps[other].unneeded)
-            for other, kind in step.after.items()
-        )
-
-    def _queue(
-        self, wanted: list[Step], keys: Mapping[str, str], record: Record
-    ) -> dict[str, Job | JobArray]:
-        (self.directory / "values").mkdir(mode=0o700, exist_ok=True)
-        old = [path for step in wanted for path in _values(record, step)]
-        remove([path for step in wanted for path in step.values])
-        try:
-            self._hand_over(wanted)
-        except BaseException as error:
-            self._take_back(wanted, error)
-            raise
-        for step in wanted:
-            record.entries[step.name] = step.entry(keys[step.name])
-        record.write()
-        remove(path for path in old if path not in {p for s in self.steps.values() for p in s.values})
-        return {step.name: step.job for step in wanted if step.job is not None}
-
-    def _hand_over(self, wanted: list[Step]) -> None:
-        filedir = None if config_file.get("jobs", "filedir") else os.fspath(self.directory)
-        together: list[Step] = []  # an array is submitted by itself, after those before it
-        for step in wanted:
-            own = None if step.model.options.get("filedir") else filedir
-            waits = [
-                (kind, self.steps[other].job)
-                for other, kind in step.after.items()
-                if self.steps[other].job is not None and not self.steps[other].kept
-            ]
-            if step.items is None:
-                job = step.make(own)
-                for kind, other in waits:
-                    job.after(other, type=kind)
-                step.job = job
-                together.append(step)
-            else:
-                _submit_together(together)
-                step.job = step.submit_items(waits, own)
-        _submit_together(together)
-
-    def _take_back(self, wanted: list[Step], error: BaseException) -> None:
-        queued = [step.job for step in wanted if step.job is not None and step.job.id is not None]
-        for step in wanted:
-            step.job = None
-        try:
-            queue.cancel(queued)
-        except ClusterError as another:
-            ids = ", ".join(str(job.id) for job in queued)
-            error.__cause__ = QueueError(f"these jobs are still queued: {ids} ({another})")
 
     # ------------------------------------------------------------ afterwards
 
@@ -356,13 +271,6 @@ class Pipeline:
                 step.unneeded = not entry.job
         return record
 
-    def _note_endings(self, record: Record) -> None:
-        """Write down how jobs ended: the queue forgets them one day."""
-        before = [entry.state for entry in record.entries.values()]
-        record.ask()
-        if [entry.state for entry in record.entries.values()] != before:
-            record.write()
-
     def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
         """Block until all steps have ended; see `cluster.wait`.
 
@@ -373,15 +281,14 @@ class Pipeline:
         Raises:
             WaitTimeout: a `TimeoutError`; the jobs go on.
         """
-        record = self._find_jobs()
+        self._find_jobs()
         jobs = [step.job for step in self.steps.values() if step.job is not None and not step.kept]
         if not jobs and not any(step.kept for step in self.steps.values()):
             raise OptionsError(f"pipeline {self.name!r} was not submitted. Call its submit().")
         if jobs:
             queue.wait(jobs, timeout, progress)
         with locked(self.directory, f"pipeline {self.name!r}"):
-            self._note_endings(Record(self.directory, self.name))
-        del record
+            _note_endings(Record(self.directory, self.name))
         states = self.status()
         unneeded = graphs.idle(self._after(), states)
         return all(state == "COMPLETED" or name in unneeded for name, state in states.items())
@@ -401,7 +308,8 @@ class Pipeline:
     def status(self) -> dict[str, str | None]:
         """Give the state of each step; None for one that was not submitted."""
         self._find_jobs()
-        return {name: step.state for name, step in self.steps.items()}
+        ask_at_once(self.steps.values())
+        return {name: step.told_state for name, step in self.steps.items()}
 
     def cancel(self) -> dict[str, str]:
         """End all steps that run or wait, those of an earlier run too.
@@ -432,18 +340,9 @@ def _each(value: Any) -> list[Any]:
     return [each for part in value for each in _each(part)]
 
 
-def _stands(step: Step) -> bool:
-    """Whether it is as it was in the earlier run: done, or still on its way."""
-    return step.kept or step.job is not None
-
-
-def _values(record: Record, step: Step) -> list[str]:
-    entry = record.entries.get(step.name)
-    return entry.values if entry is not None else []
-
-
-def _submit_together(steps: list[Step]) -> None:
-    jobs = [step.job for step in steps if isinstance(step.job, Job)]
-    if jobs:
-        submit_all(jobs, None)
-    steps.clear()
+def _note_endings(record: Record) -> None:
+    """Write down how jobs ended: the queue forgets them one day."""
+    before = [entry.state for entry in record.entries.values()]
+    record.ask()
+    if [entry.state for entry in record.entries.values()] != before:
+        record.write()

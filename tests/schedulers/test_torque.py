@@ -467,7 +467,7 @@ def test_all_jobs_of_a_user_are_named_by_qselect():
     assert pro().poll([], "") == ("qstat", "-f", "-t")
 
 
-def test_only_pbs_pro_has_books():
+def test_the_books_of_pbs_pro_are_its_history_and_those_of_torque_its_queue():
     assert torque().account(["1_2"]) == [("qstat", "-f", "-t", "1[2]")]
     assert pro().account(["1_2"]) == [("qstat", "-x", "-f", "-t", "1[2]")]
 
