@@ -1,6 +1,7 @@
 # make demo    set up and run the example
 # make test    everything that must hold; the last line is pytest's
 # make test-clusters  a real Slurm, then a real Grid Engine (Debian, as root)
+# make test-clients   published programs, on the emulation of their scheduler
 # make test-faults  kill, stop, fill the disk: again, and what needs root
 # make check   format, lint, types, import contract
 # make docs    build/docs/index.html
@@ -21,7 +22,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 STALE := stale
 endif
 
-.PHONY: setup test test-faults test-clusters check format lint types contract docs docs-quiet demo bench bench-all bench-scale bench-schedule \
+.PHONY: setup test test-faults test-clusters test-clients check format lint types contract docs docs-quiet demo bench bench-all bench-scale bench-schedule \
         bench-peers clean stale
 
 setup: $(STAMP)
@@ -49,6 +50,10 @@ test-faults: $(STAMP)
 
 test-clusters: $(STAMP)
 	@PYTHON="$$PWD/$(PY)" bash tests/clusters/run
+
+# Each client gets an environment of its own under tests/clients/.venvs, once.
+test-clients: $(STAMP)
+	@$(PY) tests/clients/run.py --write
 
 check: format lint types contract
 

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from cluster.errors import UnknownJob as UnknownJob
     from cluster.errors import Unsatisfiable as Unsatisfiable
     from cluster.errors import WaitTimeout as WaitTimeout
+    from cluster.executor import Executor as Executor
     from cluster.job import Job as Job
     from cluster.job import clean as clean
     from cluster.job import clean_dir as clean_dir
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from cluster.queue import cancel as cancel
     from cluster.queue import get_cluster_environment as get_cluster_environment
     from cluster.queue import wait as wait
+    from cluster.sweep import Sweep as Sweep
 
 _MODULES = (
     "aio",
@@ -90,10 +92,12 @@ _NAMES = {
         "JobTimeout OptionsError PayloadError QueueError UnitsError UnknownDependency UnknownJob "
         "Unsatisfiable WaitTimeout"
     ),
+    "executor": "Executor",
     "job": ("Job clean clean_dir function make_job make_job_file submit submit_file submit_many"),
     "outcome": "CommandResult Usage",
     "pipeline": "Pipeline",
     "queue": "Queue as_completed cancel get_cluster_environment wait",
+    "sweep": "Sweep",
 }
 _HOME = {name: module for module, names in _NAMES.items() for name in names.split()}
 

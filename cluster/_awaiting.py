@@ -57,7 +57,7 @@ async def value(job: JobView) -> Any:
     When the task that waits is cancelled, the job goes on.
     """
     id = id_of(job)
-    if not job._final:
+    if not (job._final and job._content_is_whole):
         future: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
 
         def tell(what: Ending | ClusterError) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any
 
-__all__ = ["call_items", "call_one", "traveller"]
+__all__ = ["call_chunk", "call_items", "call_one", "traveller"]
 
 
 def traveller(code: Callable[..., Any], function: Any, name: tuple[str, str]) -> FunctionType:
@@ -95,3 +95,10 @@ def call_items(function: Any, pickled: Any, spread: bool, limit_s: float) -> Any
         describe = sys._getframe(1).f_globals["describe"]  # the runner, which called us
         return values, describe(error), time.perf_counter() - began
     return values, None, now - began
+
+
+def call_chunk(function: Any, items: Any) -> list[Any]:
+    """Call the function with each tuple of arguments."""
+    import itertools
+
+    return list(itertools.starmap(function, items))

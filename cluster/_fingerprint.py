@@ -35,9 +35,12 @@ __all__ = ["digest", "module_sources"]
 
 _ATOMS = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 _EXACT = frozenset(_ATOMS)
-_OF_NO_MEANING = frozenset(  # of a class, for what it does
-    ("__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__static_attributes__")
-)
+_OF_NO_MEANING = frozenset(  # of a class, for what it does; some come only when it is used
+    (
+        "__dict__", "__weakref__", "__doc__", "__module__", "__firstlineno__", "__slotnames__",
+        "__static_attributes__", "__annotations_cache__", "__annotate_func__", "_abc_impl",
+    )
+)  # fmt: skip
 # Code of these is not looked into: an update of Python makes no result wrong.
 _NOT_USERS = ("cluster", "cloudpickle", "builtins", "numpy", "pandas")
 

@@ -17,7 +17,7 @@ from cluster import runner
 from cluster._element import traveller
 from cluster.errors import PayloadError
 
-__all__ = ["keeping", "load", "partial", "reader"]
+__all__ = ["keeping", "load", "of_runs", "partial", "reader"]
 
 
 def keeping(
@@ -44,6 +44,13 @@ def partial(function: Callable[..., Any], target: str, *, of_elements: bool = Fa
     """Give the same as one function, for what calls it with one argument."""
     made, first = keeping(function, target, of_elements=of_elements)
     return functools.partial(made, *first)
+
+
+def of_runs(function: Callable[..., Any]) -> Any:
+    """Give a function of one item, (keyword arguments, path of the file for the value)."""
+    made, (_, _, _) = keeping(function, "")
+    each = traveller(_call_with, function, (made.__module__, made.__qualname__))
+    return functools.partial(each, made, function)
 
 
 def reader(name: str) -> Any:
@@ -108,6 +115,11 @@ def _call_and_keep(
             os.unlink(temporary)
         raise
     return value
+
+
+def _call_with(keeper: Any, function: Any, item: Any) -> Any:
+    kwargs, target = item
+    return keeper(function, target, False, **kwargs)
 
 
 def _read_kept(paths: Any, owner: str, patience_s: float) -> Any:

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster import files, queue
+from cluster import queue
+from cluster._directory import write_json
 from cluster.array import JobArray
 from cluster.errors import ClusterError, OptionsError, UnknownJob
 from cluster.job import Job
 from cluster.states import FINAL
 
-__all__ = ["Entry", "Record", "locked", "remove", "state_of", "write_json"]
+__all__ = ["Entry", "Record", "state_of"]
 
 VERSION = 1
 NAME = "pipeline.json"
-LOCK_S = 60.0  # another process submits the same steps; handing over thousands takes a while
 
 
 @dataclass
@@ -151,46 +149,3 @@ def state_of(job: Any) -> str | None:
             return state
     wrong = [state for state in states if state != "COMPLETED"]
     return "FAILED" if len(wrong) > 1 else wrong[0] if wrong else "COMPLETED"
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write a file that people can read, whole or not at all."""
-    text = json.dumps(content, indent=1, ensure_ascii=False)
-    data = text.encode("utf-8", "surrogateescape")
-    files.write_atomic(os.fspath(path), data + b"\n")
-
-
-@contextmanager
-def locked(directory: Path, what: str) -> Iterator[None]:
-    """Keep other processes from submitting from the same directory.
-
-    Raises:
-        OptionsError: the directory cannot be made.
-        ClusterError: another process submits from it, and does not come to an end.
-    """
-    from filelock import FileLock, Timeout
-
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise OptionsError(
-            f"directory {os.fspath(directory)!r} of {what} cannot be made: {error.strerror}. "
-            "Give another directory=."
-        ) from error
-    lock = FileLock(directory / ".lock")
-    try:
-        lock.acquire(timeout=LOCK_S)
-    except Timeout:
-        raise ClusterError(
-            f"another process has been submitting {what} for {LOCK_S:g} s. Look at it, or wait."
-        ) from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def remove(paths: Iterable[str]) -> None:
-    """Delete files, those that are there."""
-    for path in paths:
-        Path(path).unlink(missing_ok=True)

@@ -245,10 +245,11 @@ class Step:
             chosen["filedir"] = filedir
         outside = chosen.pop("dependencies", None)
         waits = [*dependencies, *([outside] if outside is not None else [])]
+        if waits:
+            chosen["dependencies"] = waits
         return submit_array(
-            command, self.items, max_running=self.max_running, name=self.job_name,
-            **chosen, **({"dependencies": waits} if waits else {}),
-        )  # fmt: skip
+            command, self.items, max_running=self.max_running, name=self.job_name, **chosen
+        )
 
 
 def _listed(name: str, items: Any) -> list[Any]:

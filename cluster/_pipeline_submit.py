@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from cluster import config_file, queue
+from cluster._directory import aside, remove
 from cluster._job_batch import submit_all
-from cluster._pipeline_record import Entry, Record, remove
+from cluster._pipeline_record import Entry, Record
 from cluster._pipeline_steps import Step
 from cluster.array import JobArray
 from cluster.errors import ClusterError, OptionsError, QueueError, UnknownJob
@@ -93,12 +94,12 @@ def hand_over(
     """
     os.makedirs(record.path.parent / "values", mode=0o700, exist_ok=True)
     # An attempt that fails shall not leave the value of the one before it.
-    remove(path for step in wanted if step.retried is None for path in step.values)
-    try:
-        _queue(steps, wanted, os.fspath(record.path.parent))
-    except BaseException as error:
-        _take_back(wanted, error)
-        raise
+    with aside(path for step in wanted if step.retried is None for path in step.values):
+        try:
+            _queue(steps, wanted, os.fspath(record.path.parent))
+        except BaseException as error:
+            _take_back(wanted, error)
+            raise
     before = [path for entry in record.entries.values() for path in entry.values]
     for step in steps.values():
         if step in wanted or step.unneeded:

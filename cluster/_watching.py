@@ -29,6 +29,7 @@ Told = Callable[[Ending | ClusterError], None]
 
 class _Listener(NamedTuple):
     told: Told
+    content: bool
     awaited: bool
 
 
@@ -44,7 +45,7 @@ class _Watching:
 
     def add(self, ids: Sequence[str], told: Told, *, content: bool, awaited: bool) -> None:
         with self._lock:
-            listener = _Listener(told, awaited)
+            listener = _Listener(told, content, awaited)
             for id in ids:
                 self._listeners.setdefault(id, []).append(listener)
             self._awaited += awaited * len(ids)
@@ -113,6 +114,12 @@ class _Watching:
     def _tell(self, id: str, what: Ending | ClusterError) -> None:
         with self._lock:
             listeners = self._listeners.pop(id, [])
+            if self._source is not None and self._source.brings_content and _is_bare(what):
+                # Others watched it too, who did not want what it left: that comes next.
+                patient = [listener for listener in listeners if listener.content]
+                if patient:
+                    self._listeners[id] = patient
+                    listeners = [each for each in listeners if not each.content]
             self._awaited -= sum(listener.awaited for listener in listeners)
             if self._source is not None:
                 self._source.lend(self._awaited > 0)
@@ -121,6 +128,10 @@ class _Watching:
                 listener.told(what)
             except Exception as error:
                 logme.log(f"job {id} ended, but somebody could not be told: {error!r}", "error")
+
+
+def _is_bare(what: Ending | ClusterError) -> bool:
+    return isinstance(what, Ending) and what.content is None and not what.info.counts
 
 
 _all: dict[Scheduler, _Watching] = {}

@@ -16,7 +16,8 @@ from typing import Any
 
 from cluster import _pipeline_graph as graphs
 from cluster import files, queue, request
-from cluster._pipeline_record import Record, locked
+from cluster._directory import locked
+from cluster._pipeline_record import Record
 from cluster._pipeline_steps import Output, Step, ask_at_once, outputs_in
 from cluster._pipeline_submit import hand_over, sort_out
 from cluster.array import JobArray
@@ -159,13 +160,13 @@ class Pipeline:
 
     def _name_of(self, step: Step, other: Any) -> str:
         if isinstance(other, Step | Output):
-            other = other.step if isinstance(other, Output) else other
-            if self.steps.get(other.name) is not other:
+            meant = other.step if isinstance(other, Output) else other
+            if self.steps.get(meant.name) is not meant:
                 raise OptionsError(
-                    f"step {step.name!r} waits for {other!r}, which is not in this pipeline. "
+                    f"step {step.name!r} waits for {meant!r}, which is not in this pipeline. "
                     "Jobs from elsewhere are given with dependencies=."
                 )
-            return other.name
+            return meant.name
         if isinstance(other, str):
             return other
         raise OptionsError(

@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from cluster.emulation.faults import Plan
     from cluster.emulation.machine import Machine, Row
 
 __all__ = ["Cluster", "Job", "lsf", "pbs", "sge", "slurm", "torque"]
@@ -319,7 +318,7 @@ class Cluster:
 
         from cluster.emulation.faults import write
 
-        self._plan: Plan = msgspec.structs.replace(self._plan, **fields)
+        self._plan = msgspec.structs.replace(self._plan, **fields)
         write(self._plan_file, self._plan)
 
 

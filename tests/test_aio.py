@@ -170,9 +170,7 @@ def test_an_id_that_no_job_has_is_told(state_dir: Path) -> None:
 # ---------------------------------------------------------------- many jobs
 
 
-def test_jobs_come_back_as_they_were_given_and_as_they_end(
-    state_dir: Path, tmp_path: Path
-) -> None:
+def test_jobs_come_back_as_they_were_given_and_as_they_end(state_dir: Path, tmp_path: Path) -> None:
     async def main() -> list[Any]:
         late = cluster.submit(gated(tmp_path / "gate"))
         early = cluster.submit("true")
@@ -180,7 +178,7 @@ def test_jobs_come_back_as_they_were_given_and_as_they_end(
         async for job in cluster.aio.as_completed([late, str(early.id)]):
             seen.append(job)
             (tmp_path / "gate").touch()
-        return seen + [late, str(early.id)]
+        return [*seen, late, str(early.id)]
 
     first, second, late, early = run(main())
     assert [first, second] == [early, late]
@@ -205,7 +203,7 @@ def test_values_are_given_in_the_order_of_the_jobs(state_dir: Path) -> None:
 def test_a_timeout_says_how_many_are_left_and_they_go_on(state_dir: Path, tmp_path: Path) -> None:
     async def main() -> Any:
         jobs = [cluster.submit(gated(tmp_path / "gate")) for _ in range(2)]
-        with pytest.raises(WaitTimeout, match="2 jobs did not end within 0.05 s; they go on"):
+        with pytest.raises(WaitTimeout, match=r"2 jobs did not end within 0\.05 s; they go on"):
             await cluster.aio.wait(jobs, timeout=0.05)
         (tmp_path / "gate").touch()
         return await cluster.aio.wait(jobs)
@@ -229,11 +227,8 @@ def test_who_leaves_the_loop_early_gets_no_more(state_dir: Path, tmp_path: Path)
     assert run(main()) == 1
 
 
-def test_5000_jobs_are_watched_over_one_connection(
-    state_dir: Path, connections: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("CLUSTER_CFG_LOCAL_CORES", "8")
-    jobs = submit_many([{"command": double, "args": n} for n in range(5000)])
+def test_5000_jobs_are_watched_over_one_connection(state_dir: Path, connections: list[str]) -> None:
+    jobs = submit_many([{"command": abs, "args": -n} for n in range(5000)])
     del connections[:]
 
     async def main() -> list[int]:
@@ -247,7 +242,7 @@ def test_5000_jobs_are_watched_over_one_connection(
 
     values = asyncio.run(asyncio.wait_for(main(), 60))
 
-    assert values == [2 * n for n in range(5000)]
+    assert values == list(range(5000))
     assert connections == ["cluster-watch"]
 
 
@@ -392,6 +387,9 @@ class Protocol:
 
     def __init__(self, endings: Callable[..., Any]) -> None:
         self.endings = endings
+
+    def query(self, ids: Any, *, elements: bool = False) -> list[Any]:
+        return []
 
 
 def test_a_scheduler_that_breaks_leaves_nobody_waiting(state_dir: Path) -> None:

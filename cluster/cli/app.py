@@ -44,6 +44,7 @@ VERBS = {
     "release": "Let held jobs start.",
     "requeue": "Put jobs back into the queue, to run again.",
     "signal": "Send a signal to running jobs.",
+    "sweep": "Run a command for every combination of parameters in a file.",
     "emulate": "Run a program with the commands of Slurm, PBS, Grid Engine or LSF.",
     "local": "Steer the local queue: start, stop, status, set, pause, resume.",
     "doctor": "Tell what the queue found on this machine, and what is wrong.",

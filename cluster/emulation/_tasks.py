@@ -21,6 +21,7 @@ import os
 import select
 import signal
 import time
+from contextlib import suppress
 
 TOGETHER_S = 0.03  # what ends within this of another is told with it
 FORWARDED = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)
@@ -55,10 +56,8 @@ class Tasks:
         if self.request["shares_terminal"]:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
         if self.request["cpus"]:
-            try:
+            with suppress(OSError, AttributeError, ValueError):
                 os.sched_setaffinity(0, self.request["cpus"])
-            except (OSError, AttributeError, ValueError):
-                pass
         for folder in (self.request["cwd"], b"/tmp"):
             try:
                 os.chdir(folder)

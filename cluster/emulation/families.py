@@ -54,6 +54,12 @@ class Family:
     variables: Mapping[str, str] = field(default_factory=dict)
 
 
+def _sge_files(home: str) -> Mapping[str, str]:
+    from cluster.emulation.sge.cell import files
+
+    return files(home)
+
+
 _SLURM = (
     "sbatch srun salloc squeue sacct scancel scontrol sinfo sacctmgr sshare sprio sstat "
     "sreport sdiag sattach sbcast strigger scrontab smap sview"
@@ -82,7 +88,15 @@ FAMILIES: dict[str, Family] = {
         Family("slurm", "Slurm", "slurm", "cluster.emulation.slurm", tuple(_SLURM.split())),
         Family("pbs", "OpenPBS", "torque", "cluster.emulation.pbs", tuple(_PBS.split())),
         Family("torque", "Torque", "torque", "cluster.emulation.pbs", tuple(_TORQUE.split())),
-        Family("sge", "Grid Engine", "sge", "cluster.emulation.sge", tuple(_SGE.split())),
+        Family(
+            "sge",
+            "Grid Engine",
+            "sge",
+            "cluster.emulation.sge",
+            tuple(_SGE.split()),
+            _sge_files,
+            {"SGE_ROOT": "{home}", "SGE_CELL": "default"},
+        ),
         Family(
             "lsf",
             "LSF",

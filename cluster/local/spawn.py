@@ -107,6 +107,7 @@ def filled(launch: Launch, start: Start) -> Launch:
         "index": b"" if start.index is None else b"%d" % start.index,
         "label": start.label.encode(),
         "restarts": b"%d" % (start.attempt - 1),
+        "member": b"%d" % (start.job - 1 if start.array else start.job),
         "again": b"%d" % (start.attempt - 1) if start.attempt > 1 else b"",
         "host": os.fsencode(os.uname().nodename),
     }
@@ -115,7 +116,6 @@ def filled(launch: Launch, start: Start) -> Launch:
         stdout=fill(launch.stdout, values),
         stderr=fill(launch.stderr, values),
         scratch=fill(launch.scratch, values),
-        append=launch.append or start.attempt > 1,
         notes={
             why: fill(note, values | {"time": place("time")}) for why, note in launch.notes.items()
         },

@@ -117,7 +117,7 @@ def _resolve(
     met = False
     for dependency in spec.dependencies:
         if dependency.type == "aftercorr":
-            if _corresponds(queue, spec, dependency):
+            if _corresponds(queue, spec, dependency, event):
                 continue
             dependency = Dependency(dependency.job, "afterok")
         if dependency.job.startswith("@"):
@@ -140,17 +140,23 @@ def _resolve(
     return unmet, [] if spec.either and unmet else never
 
 
-def _corresponds(queue: QueueState, spec: JobSpec, dependency: Dependency) -> bool:
+def _corresponds(
+    queue: QueueState, spec: JobSpec, dependency: Dependency, event: ev.Submit
+) -> bool:
     """Tell whether each element waits for one element of another array."""
-    there = queue.known_here(dependency.job)
-    return spec.array is not None and isinstance(there, Array)
+    if spec.array is None:
+        return False
+    if isinstance(queue.known_here(dependency.job), Array):
+        return True
+    labels = (f"{dependency.job}_{index}" for index in spec.array.indices())
+    return any(queue.known_here(each) or each in event.known for each in labels)
 
 
 def _add_corresponding(queue: QueueState, array: Array, event: ev.Submit, now: float) -> None:
     """Make jobs of their own of elements that each wait for their like in another array."""
     assert array.spec.array is not None
     for dependency in array.spec.dependencies:
-        if dependency.type != "aftercorr" or not _corresponds(queue, array.spec, dependency):
+        if dependency.type != "aftercorr" or not _corresponds(queue, array.spec, dependency, event):
             continue
         for position, index in enumerate(array.spec.array.indices()):
             label = f"{dependency.job}_{index}"

@@ -25,6 +25,8 @@ __all__ = ["WatchingClient"]
 class WatchingClient(Client):
     """A client of the queue for the one thread that watches."""
 
+    brings_content = True
+
     def __init__(self, state_dir: str, *, request_timeout_s: float) -> None:
         super().__init__(state_dir, request_timeout_s=request_timeout_s)
         self._plain, self._whole = _Watcher((), False), _Watcher((), True)

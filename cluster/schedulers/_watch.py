@@ -23,10 +23,16 @@ ROUND_S = 1.0  # a scheduler that cannot be woken learns of new jobs after so lo
 
 
 class Source(Protocol):
-    """Jobs that are watched.  One thread calls `next` and `close`, any the others."""
+    """Jobs that are watched.  One thread calls `next` and `close`, any the others.
+
+    Attributes:
+        brings_content: for a job added with `content`, one of the endings has it.
+    """
+
+    brings_content: bool
 
     def add(self, ids: Sequence[str], *, content: bool) -> None:
-        """Watch more jobs; `content` brings along what they left, if that is cheap."""
+        """Watch more jobs; `content` brings along what they left, where that is cheap."""
         ...
 
     def forget(self, ids: Sequence[str]) -> None:
@@ -75,6 +81,8 @@ class EndingsSource:
         query: as a scheduler's.
         wake: lets `endings` ask soon whether to leave.
     """
+
+    brings_content = False
 
     def __init__(
         self,

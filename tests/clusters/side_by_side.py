@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Case", "Outcome", "Place", "Result", "compare", "counts", "run_all", "table"]
+__all__ = ["Case", "Outcome", "Place", "Result", "compare", "counts", "read", "run_all"]
 
 _NUMBER = re.compile(r"(?<![0-9.])([0-9]+)(?![0-9])")
 _BLURRED = (
@@ -134,14 +134,41 @@ def counts(results: Iterable[Result]) -> dict[str, int]:
     return found
 
 
-def table(results: Iterable[Result]) -> str:
-    """Write the explained differences as a Markdown table: reason, and the cases that show it."""
-    reasons: dict[str, list[str]] = {}
-    for result in results:
-        if result.verdict == "explained":
-            reasons.setdefault(result.case.differs, []).append(result.case.name)
-    rows = [f"| {reason} | {', '.join(names)} |" for reason, names in reasons.items()]
-    return "\n".join(["| what differs, and why | cases |", "|---|---|", *rows]) + "\n"
+# ---------------------------------------------------------------- reading
+
+
+def read(path: Path) -> list[Case]:
+    """Read a battery.
+
+    A case begins with `=== NAME`.  Then `:differs WHY`, `:blur PATTERN => NEW` and `:file NAME`
+    (its lines begin with `|`) may come; all else is bash.  Lines that begin with `#` before the
+    first line of a case's bash are for people.
+    """
+    cases: list[Case] = []
+    for part in re.split(r"^=== ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+        name, *lines = part.splitlines()
+        cases.append(_case(name, [line for line in lines if not line.startswith("# ---")]))
+    return cases
+
+
+def _case(name: str, lines: Sequence[str]) -> Case:
+    files: dict[str, str] = {}
+    blur, text, differs, file = [], [], "", ""
+    for line in lines:
+        word, _, rest = line.partition(" ")
+        if word == ":differs":
+            differs = rest
+        elif word == ":blur":
+            pattern, _, new = rest.partition(" => ")
+            blur.append((pattern, new))
+        elif word == ":file":
+            file = rest
+            files[file] = ""
+        elif line.startswith("|"):
+            files[file] += f"{line[1:]}\n"
+        else:
+            text.append(line)
+    return Case(name, "\n".join(text).strip(), files, blur, differs)
 
 
 # ---------------------------------------------------------------- running

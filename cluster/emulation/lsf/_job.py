@@ -78,12 +78,6 @@ class Job:
 
     def streams(self):
         """Give file actions of the command: where its streams are."""
-        if "fds" in self.facts:
-            base = self.facts["fds"]
-            return [
-                (os.POSIX_SPAWN_OPEN, n, f"{base}/{n}", how, 0)
-                for n, how in ((0, os.O_RDONLY), (1, os.O_WRONLY), (2, os.O_WRONLY))
-            ]
         new = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
         source = self.path("in") or "/dev/null"
         if self.direct():
@@ -94,9 +88,10 @@ class Job:
             err = "" if self.joined() else self.spool + ".err"
             how = new
         actions = [
-            (os.POSIX_SPAWN_OPEN, 0, source, os.O_RDONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 1, out, how, 0o666),
+            (os.POSIX_SPAWN_OPEN, 0, self.facts.get("fd0", source), os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, self.facts.get("fd1", out), how, 0o666),
         ]
+        err = self.facts.get("fd2", err)
         if err:
             actions.append((os.POSIX_SPAWN_OPEN, 2, err, how, 0o666))
         else:
@@ -260,12 +255,11 @@ class Job:
             return
         if code == 152 and not self.cause:
             self.cause = "TERM_CPULIMIT"
+        self.cause = self.cause or self.asked()
         if self.cause and code:
             os.makedirs(os.path.dirname(self.cause_file), exist_ok=True)
             with open(self.cause_file, "w") as file:
                 file.write(self.cause)
-        if "fds" in self.facts:
-            return
         target = self.path("out")
         parts = [] if self.direct() else [self.spool + ".out"]
         report = target and "plain" not in self.facts

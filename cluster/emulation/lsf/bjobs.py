@@ -41,11 +41,13 @@ def bjobs(call: Call) -> int:
         raise Stop("bjobs: -json must be used with -o.\n" + _USAGE, _UNKNOWN)
     if "json" in given and "noheader" in given:
         raise Stop("bjobs: -json cannot be used with -noheader.\n" + _USAGE, _UNKNOWN)
+    form = _parsed(given["o"]) if "o" in given else None
     now = time.time()
     views, missing = _select(call, given, words, now)
     shown = fields.Shown(now, call.machine.host, call.machine.user, _home(call))
     if "json" in given:
-        return _as_json(call, given["o"], views, missing, shown)
+        assert form is not None
+        return _as_json(call, form, views, missing, shown)
     code = 0
     if views:
         _show(call, given, views, shown)
@@ -134,7 +136,7 @@ def _show(call: Call, given: dict[str, str], views: list[View], shown: fields.Sh
         call.out(header + "".join(lines))
 
 
-def _parsed(call: Call, text: str) -> fields.Format:
+def _parsed(text: str) -> fields.Format:
     try:
         return fields.parse(text)
     except fields.BadFormat as bad:
@@ -144,15 +146,14 @@ def _parsed(call: Call, text: str) -> fields.Format:
 def _show_format(
     call: Call, text: str, views: list[View], shown: fields.Shown, *, header: bool
 ) -> None:
-    form = _parsed(call, text)
+    form = _parsed(text)
     lines = [form.header()] if header else []
     call.out("".join(f"{line}\n" for line in [*lines, *(form.line(v, shown) for v in views)]))
 
 
 def _as_json(
-    call: Call, text: str, views: list[View], missing: list[str], shown: fields.Shown
+    call: Call, form: fields.Format, views: list[View], missing: list[str], shown: fields.Shown
 ) -> int:
-    form = _parsed(call, text)
     records = [form.record(view, shown) for view in views]
     records += [{"JOBID": word, "ERROR": f"Job <{word}> is not found"} for word in missing]
     found = {"COMMAND": "bjobs", "JOBS": len(records), "RECORDS": records}

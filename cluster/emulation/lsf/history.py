@@ -84,7 +84,7 @@ def _spent(view: View, now: float) -> list[int]:
 
 
 def _line(call: Call, view: View, now: float, *, wide: bool) -> str:
-    name = view.name if wide else shortened(view.name, 9)
+    name = view.name if wide else shortened(view.name, 8)
     times = "".join(f"{value:<8}" for value in _spent(view, now))
     return f"{view.id:<7} {call.machine.user[:7]:<7} {name:<9} {times}  \n"
 

@@ -28,10 +28,11 @@ def wrapped(text: str, *, wide: bool = False) -> str:
     """Break a line at column 79, and go on in column 22, in the middle of a word as LSF does."""
     if wide:
         return text + "\n"
-    lines = [text[:_WIDTH]]
-    rest = text[_WIDTH:]
-    size = _WIDTH - _INDENT
-    lines += [" " * _INDENT + rest[at : at + size] for at in range(0, len(rest), size)]
+    lines, rest = [text[:_WIDTH]], text[_WIDTH:]
+    while rest:
+        rest = rest.removeprefix(" ")  # a blank at the break is gone
+        lines.append(" " * _INDENT + rest[: _WIDTH - _INDENT])
+        rest = rest[_WIDTH - _INDENT :]
     return "".join(f"{line}\n" for line in lines)
 
 

@@ -166,6 +166,8 @@ def _signal(call: Call, view: View, number: int) -> tuple[str, bool]:
         verb = "resume" if number == signal.SIGCONT else "suspend"
         call.machine.act(verb, [view.row.id])
         return said
+    if number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        _mark(call, view, "TERM_OWNER")
     # All processes of the job but the one that reports its end.
     tree = [one for one in processes.trees([view.info.pid]) if one.pid != view.info.pid]
     for process in tree:

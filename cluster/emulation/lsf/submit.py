@@ -5,6 +5,7 @@ from __future__ import annotations
 import grp
 import os
 import shlex
+import stat
 import sys
 import time
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from cluster.emulation.call import Call, Stop
 from cluster.emulation.lsf import conf, depend, environment, jobs, site, values, watcher
 from cluster.emulation.lsf.getopt import BadOption, read
 from cluster.emulation.lsf.options import BSUB, INERT, USAGE
-from cluster.emulation.machine import Extra
+from cluster.emulation.machine import Extra, Row
 from cluster.errors import ClusterError, Unsatisfiable
 from cluster.spec import Launch
 
@@ -43,6 +44,7 @@ def bsub(call: Call) -> int:
     # Each -R says more; those of the command line stand beside those of the script.
     chosen["R"] = " ".join(value for name, value in [*embedded, *options] if name == "R")
     _warn(call, chosen)
+    watcher.resume(call.machine)
     try:
         job = Submission(call, chosen, script, text)
         return job.submit()
@@ -104,6 +106,7 @@ class Submission:
         self.is_default_queue = "q" not in chosen and not call.variable("LSB_DEFAULTQUEUE")
         self.queue = site.queue(call, chosen.get("q"))
         self.is_interactive = any(name in chosen for name in _INTERACTIVE)
+        self.streams = _streams(call, chosen) if self.is_interactive else {}
         self._read_needs()
 
     def _read_needs(self) -> None:
@@ -256,12 +259,9 @@ class Submission:
             "memory": str(self.memlimit_mib or ""), "script": os.fsdecode(spooled),
             "text": "" if spooled else self.text, "plain": "y" if "N" in chosen and out else "",
             "direct": "y" if is_direct and out else "",
-            "fds": f"/proc/{self.call.pid}/fd" if self._streams_directly() else "",
+            **self.streams,
         }  # fmt: skip
         return {key: value for key, value in found.items() if value}
-
-    def _streams_directly(self) -> bool:
-        return self.is_interactive and os.path.isdir("/proc/self/fd")
 
     def _program(self, spooled: bytes) -> list[bytes]:
         has_shebang = self.script.startswith(b"#!")
@@ -298,15 +298,44 @@ class Submission:
         row = watcher.wait_for_end(self.call, id)
         if row is None:
             return 255
-        view = jobs.View(row, self.home)
-        if self.is_interactive and not self._streams_directly():
-            self.call.out(jobs.output(self.machine, row)[0])
-        if not view.ran:
+        if self.is_interactive:
+            self._relay(row)
+        rows = self.machine.rows([id], elements=True) if row.is_array else [row]
+        views = [jobs.View(one, self.home) for one in rows if not one.is_array]
+        if not any(view.ran for view in views):
             self.call.err("<<Job has been terminated before it was dispatched>>\n")
             return 126
         if not self.is_interactive:
             self.call.err("<<Job is finished>>\n")
-        return view.exit_code or 0
+        return max(view.exit_code or 0 for view in views)
+
+    def _relay(self, row: Row) -> None:
+        """Print what an interactive job wrote and could not write to the caller itself."""
+        if "o" in self.values or "oo" in self.values:
+            return
+        out, err = jobs.output(self.machine, row)
+        self.call.out(out)
+        self.call.err(err)
+
+
+def _streams(call: Call, chosen: Mapping[str, str]) -> dict[str, str]:
+    """Give the caller's own streams, where an interactive job can use them.
+
+    A regular file is not one of them: it would be opened anew, at its beginning.
+    """
+    found = {}
+    for number in range(3):
+        path = f"/proc/{call.pid}/fd/{number}"
+        try:
+            mode = os.stat(path).st_mode
+        except OSError:
+            continue
+        is_named = number == 1 and ("o" in chosen or "oo" in chosen)
+        is_named |= number == 2 and bool({"o", "oo", "e", "eo"} & set(chosen))
+        is_usable = stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)
+        if not is_named and (is_usable or (number == 0 and stat.S_ISREG(mode))):
+            found[f"fd{number}"] = path
+    return found
 
 
 _KEEP_PATH = '[ -z "$BASH_ENV" ] || . "$BASH_ENV"'

@@ -8,7 +8,10 @@ of LSF takes that up again (`resume`).
 
 from __future__ import annotations
 
+import os
 import threading
+import time
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -23,6 +26,7 @@ from cluster.errors import ClusterError, WaitTimeout
 __all__ = ["resume", "wait_for_end", "watch"]
 
 _LOOK_S = 0.5  # the start of a job tells nobody: where one is waited for, it is asked for
+_KEEP_S = 30 * 86400.0
 _LOCK = threading.Lock()
 _RESUMED: set[str] = set()
 _WATCHED: set[tuple[str, str]] = set()
@@ -34,10 +38,20 @@ def resume(machine: Machine) -> None:
         if machine.state_dir in _RESUMED:
             return
         _RESUMED.add(machine.state_dir)
+    _forget_ends(machine)
     for row in machine.rows(states=("HELD",)):
         options = row.extra.options
         if "watched" in options and "w" in options:
             watch(machine, row.id, options["w"], orphans="ti" in options)
+
+
+def _forget_ends(machine: Machine) -> None:
+    """Remove why jobs ended that ended long ago."""
+    folder = os.path.join(shims.folder(machine.state_dir, "lsf"), "ends")
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.stat().st_mtime < time.time() - _KEEP_S:
+                os.unlink(entry.path)
 
 
 def watch(machine: Machine, id: str, condition: str, *, orphans: bool) -> None:
@@ -57,7 +71,8 @@ def _watch(machine: Machine, id: str, tree: Any, orphans: bool) -> None:
     try:
         _until_it_holds(machine, id, tree, orphans)
     except ClusterError:
-        pass  # the queue is gone; whoever starts it again resumes
+        with _LOCK:  # the queue is gone; the next command looks again
+            _RESUMED.discard(machine.state_dir)
     finally:
         with _LOCK:
             _WATCHED.discard((machine.state_dir, id))

@@ -16,6 +16,7 @@ from cluster.emulation.pbs.alter import qalter
 from cluster.emulation.pbs.nodes import pbsnodes, tracejob
 from cluster.emulation.pbs.qstat import qselect, qstat
 from cluster.emulation.pbs.qsub import qsub
+from cluster.emulation.pbs.queues import qmgr
 from cluster.emulation.pbs.steering import (
     qdel,
     qhold,
@@ -44,6 +45,7 @@ COMMANDS: Mapping[str, Handler] = {
     "qmsg": qmsg,
     "qorder": qorder,
     "qrun": qrun,
+    "qmgr": qmgr,
     "pbsnodes": pbsnodes,
     "tracejob": tracejob,
 }

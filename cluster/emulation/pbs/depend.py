@@ -68,9 +68,10 @@ def read(call: Call, text: str) -> Waits:
 def _without(call: Call, word: str) -> None:
     if call.settings.strict:
         raise flavour.refuse(call, "dependency", word)
-    call.err(
-        f"qsub: warning: depend={word} is not emulated and has no effect; "
-        "say it the other way round, with after...\n"
+    flavour.warn(
+        call,
+        f"depend={word} is not emulated and has no effect; say it the other way round, "
+        "with after...",
     )
 
 

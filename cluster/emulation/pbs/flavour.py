@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from cluster.emulation.call import Call, Stop
 
-__all__ = ["Flavour", "of", "refuse", "refused", "usage"]
+__all__ = ["Flavour", "of", "refuse", "refused", "usage", "warn"]
 
 _PRO_ERRORS = {
     "unknown job": (15001, "Unknown Job Id"),
@@ -184,6 +184,17 @@ def refuse(call: Call, kind: str, detail: str = "") -> Stop:
     if not flavour.is_pro and call.command == "qsub":
         text = f"submit error ({text})"
     return Stop(f"{call.command}: {text}\n", number % 256)
+
+
+_warned: set[tuple[str, str]] = set()
+
+
+def warn(call: Call, text: str) -> None:
+    """Say once for each queue what is done otherwise than asked."""
+    key = (call.machine.state_dir, text)
+    if key not in _warned:
+        _warned.add(key)
+        call.err(f"{call.command}: warning: {text}\n")
 
 
 def usage(call: Call, complaint: str = "", code: int = 2) -> Stop:

@@ -31,6 +31,7 @@ _KNOWN_W = frozenset(
         "max_run_subjobs",
     )
 )
+_NO_EFFECT = frozenset(("stagein", "stageout", "sandbox"))
 
 
 def qsub(call: Call) -> int:
@@ -70,11 +71,12 @@ def _options(
         given, operands, direct = options(argv, lenient, direct=True)
     except BadOption as error:
         raise flavour.usage(call, str(error)) from None
-    for letter, _ in given:
-        if letter not in known and not letter.startswith("--"):
-            call.err(
-                f"qsub: warning: {'OpenPBS' if own.is_pro else 'Torque'} has no option "
-                f"-{letter}; done as its relative does (an error with --strict)\n"
+    name, other = ("OpenPBS", "Torque") if own.is_pro else ("Torque", "OpenPBS")
+    for letter in sorted({letter for letter, _ in given} - set(known)):
+        if not letter.startswith("--"):
+            flavour.warn(
+                call,
+                f"{name} has no option -{letter}: done as {other} does; an error with --strict",
             )
     return given, operands, direct and own.is_pro
 
@@ -122,11 +124,14 @@ def _wishes(
         _check(asked, own)
     except BadValue as error:
         raise flavour.usage(call, f"illegal -{error} value") from None
-    unknown = sorted(asked.others.keys() - _KNOWN_W)
-    if unknown and call.settings.strict:
+    if asked.others.keys() - _KNOWN_W and call.settings.strict:
         raise flavour.usage(call, "illegal -W value")
-    for name in unknown:
-        call.err(f"qsub: warning: -W {name}= is not known and has no effect\n")
+    without = sorted(asked.others.keys() - _KNOWN_W | asked.others.keys() & _NO_EFFECT)
+    without = [f"-W {name}=" for name in without] + ["-L"] * asked.has("L")
+    if without and call.settings.strict:
+        raise Stop(f"qsub: {', '.join(without)}: not emulated\n")
+    for what in without:
+        flavour.warn(call, f"{what} is not emulated and has no effect")
     return asked
 
 
@@ -225,10 +230,21 @@ def _queued(
     try:
         return machine.submit(made, spec, extra, env, clamp=not strict)
     except Unsatisfiable:
-        # The real one keeps it: a node that is large enough may come.
-        there = machine.capacity().get("cores", 1)
-        extra.options["never"] = f"ncpus (R: {spec['cores']} A: {there} T: {there})"
+        if not flavour.of(call).is_pro:
+            raise flavour.refuse(call, "limit", "MSG=cannot locate feasible nodes") from None
+        # OpenPBS keeps it: a node that is large enough may come.
+        extra.options["never"] = _short(extra, machine.capacity())
         return machine.submit(made, {**spec, "hold": True}, extra, env, clamp=True)
+
+
+def _short(extra: Extra, there: dict[str, int]) -> str:
+    """Say what there is too little of, for the job's comment."""
+    cores, memory = there.get("cores", 0), there.get("memory_mib", 0)
+    if extra.cores > cores:
+        return f"ncpus (R: {extra.cores} A: {cores} T: {cores})"
+    if extra.memory_mib > memory:
+        return f"mem (R: {extra.memory_mib}mb A: {memory}mb T: {memory}mb)"
+    return f"ngpus (R: {extra.gpus} A: {there.get('gpus', 0)} T: {there.get('gpus', 0)})"
 
 
 def _queue(call: Call, own: flavour.Flavour, asked: str) -> Partition:

@@ -1,4 +1,4 @@
-"""The queues and the server, as `qstat -Q`, `-q` and `-B` show them."""
+"""The queues and the server, as `qstat -Q`, `-q`, `-B` and `qmgr` show them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cluster.emulation.pbs.show import as_text, document
 from cluster.emulation.pbs.views import all_views, counted
 from cluster.emulation.settings import Partition
 
-__all__ = ["limits", "queues", "servers"]
+__all__ = ["limits", "qmgr", "queues", "servers"]
 
 _STATES = (
     ("Transit", "T"),
@@ -143,16 +143,13 @@ def limits(call: Call, names: Sequence[str]) -> int:
     return code
 
 
-def servers(call: Call, *, full: bool, form: str) -> int:
-    """Show the server."""
-    own, host = flavour.of(call), call.machine.host
-    jobs = all_views(call, history=own.is_pro)
-    counts = counted(jobs)
+def _server(call: Call, counts: dict[str, int], total: int) -> dict[str, Value]:
+    own = flavour.of(call)
     shown: dict[str, Value] = {
         "server_state": "Active",
-        "server_host": host,
+        "server_host": call.machine.host,
         "scheduling": "True",
-        "total_jobs": len(jobs),
+        "total_jobs": total,
         "state_count": _count(call, counts),
         "default_queue": (call.settings.partitions or (Partition(name=own.queue),))[0].name,
         "log_events": 511,
@@ -160,19 +157,27 @@ def servers(call: Call, *, full: bool, form: str) -> int:
         "query_other_jobs": "True",
         "scheduler_iteration": 600,
     }
-    if own.is_pro:
-        shown |= {
-            "resources_default": {"ncpus": "1"},
-            "default_chunk": {"ncpus": "1"},
-            "FLicenses": 20000000,
-            "resv_enable": "True",
-            "max_array_size": 10000,
-            "pbs_version": own.version,
-            "job_history_enable": "True",
-            "job_history_duration": "336:00:00",
-        }
-    else:
-        shown |= {"keep_completed": int(own.keep_s), "pbs_version": own.version}
+    if not own.is_pro:
+        return {**shown, "keep_completed": int(own.keep_s), "pbs_version": own.version}
+    return {
+        **shown,
+        "resources_default": {"ncpus": "1"},
+        "default_chunk": {"ncpus": "1"},
+        "FLicenses": 20000000,
+        "resv_enable": "True",
+        "max_array_size": 10000,
+        "pbs_version": own.version,
+        "job_history_enable": "True",
+        "job_history_duration": "336:00:00",
+    }
+
+
+def servers(call: Call, *, full: bool, form: str) -> int:
+    """Show the server."""
+    host = call.machine.host
+    jobs = all_views(call, history=flavour.of(call).is_pro)
+    counts = counted(jobs)
+    shown = _server(call, counts, len(jobs))
     if form == "json":
         call.out(_document(call, "Server", {host: shown}))
     elif full:
@@ -187,3 +192,46 @@ def servers(call: Call, *, full: bool, form: str) -> int:
             f"{get('W', 0):>5} {0:>5} {get('E', 0):>5} {'Active':<10}\n"
         )
     return 0
+
+
+def qmgr(call: Call) -> int:
+    """List the server and its queues, as far as anybody may; nothing can be set."""
+    words = call.argv
+    if words[:1] == ["-c"] and len(words) > 1:
+        lines = words[1:2]
+    else:
+        lines = call.read_stdin().decode("utf-8", "surrogateescape").splitlines()
+    code = 0
+    for line in filter(None, map(str.strip, lines)):
+        code = _manage(call, line.split()) or code
+    return code
+
+
+def _manage(call: Call, words: list[str]) -> int:
+    verb, kind = words[0], (words[1:2] or ["server"])[0]
+    if not ("list".startswith(verb) or "print".startswith(verb)) or not (
+        "server".startswith(kind) or "queue".startswith(kind)
+    ):
+        call.err("qmgr obj= svr=default: Unauthorized Request  \n")
+        return 15007 % 256
+    if "server".startswith(kind):
+        jobs = all_views(call, history=False)
+        things = {"Server": {call.machine.host: _server(call, counted(jobs), len(jobs))}}
+    else:
+        there = _all(call)
+        things = {"Queue": {name: _attributes(call, *told) for name, told in there.items()}}
+    for title, named in things.items():
+        for name, shown in named.items():
+            if "list".startswith(verb):
+                call.out(as_text(f"{title} {name}", shown))
+            else:
+                start = f"set {title.lower()}" + (f" {name}" if title == "Queue" else "")
+                call.out("".join(f"{start} {key} = {text}\n" for key, text in _settable(shown)))
+    return 0
+
+
+def _settable(shown: dict[str, Value]) -> list[tuple[str, str]]:
+    told = ("total_jobs", "state_count", "server_state", "server_host")
+    return [
+        (key, str(v)) for key, v in shown.items() if key not in told and not isinstance(v, dict)
+    ]

@@ -13,6 +13,7 @@ from cluster.states import FINAL
 
 __all__ = ["all_views", "elements", "is_listed", "named", "views"]
 
+ENDING_S = 60.0  # the processes of a job that was deleted may take so long to be gone
 _LIVE = ("HELD", "PENDING", "RUNNING", "SUSPENDED")
 
 
@@ -38,19 +39,14 @@ def all_views(call: Call, *, history: bool, split: bool = False) -> list[View]:
         split: elements behind their array; in Torque in place of it.
     """
     own, now = flavour.of(call), time.time()
-    since = 0.0 if own.is_pro else max(0.0, now - own.keep_s)
-    if own.is_pro and not history:
-        # Those being ended are final for the queue, and still here for PBS.
-        rows = call.machine.rows(since=now - 60)
-        known = {row.id for row in rows}
-        rows += [row for row in call.machine.rows(states=_LIVE) if row.id not in known]
-        rows.sort(key=lambda row: (row.array, row.index or 0))
+    if own.is_pro and history:
+        rows = call.machine.rows()
     else:
-        rows = call.machine.rows(since=since)
-        if since:
-            known = {row.id for row in rows}
-            rows += [row for row in call.machine.rows(states=_LIVE) if row.id not in known]
-            rows.sort(key=lambda row: (row.array, row.index or 0))
+        # Those that live first: one that ends meanwhile is then among the others.
+        since = now - (own.keep_s or ENDING_S)
+        known = {row.id: row for row in call.machine.rows(states=_LIVE)}
+        known |= {row.id: row for row in call.machine.rows(since=since)}
+        rows = sorted(known.values(), key=lambda row: row.array)
     rows = [row for row in rows if is_listed(row, own, history=history, now=now)]
     found = views(call, rows)
     return [one for view in found for one in with_elements(call, view)] if split else found

@@ -26,9 +26,9 @@ __all__ = [
 ]
 
 PRO = "a:A:c:C:e:fGhIj:J:k:l:m:M:N:o:p:P:q:r:R:S:u:v:VW:Xz"
-TORQUE = "a:A:b:c:C:d:D:e:EfF:hIj:J:k:K:l:L:m:M:nN:o:p:P:q:r:S:t:T:u:v:Vw:W:xXz"
-OTHERS = {True: "d:D:w:t:F:K:", False: "R:"}  # of the other flavour, taken with a warning
-_REPEATED = "lvWL"
+TORQUE = "a:A:b:c:C:d:D:e:EfF:hIj:k:K:l:L:m:M:nN:o:p:P:q:r:S:t:T:u:v:Vw:W:xXz"
+OTHERS = {True: "d:D:w:t:F:K:", False: "J:R:"}  # of the other flavour, taken with a warning
+_REPEATED = "lvW"
 
 
 class BadValue(ValueError):
@@ -84,7 +84,7 @@ class Wishes:
             options = list(source)
             once = {letter: value for letter, value in options if letter not in _REPEATED}
             made.one = {**once, **made.one}
-            made.resources += [value for letter, value in options if letter in "lL"]
+            made.resources += [value for letter, value in options if letter == "l"]
             named: dict[str, str | None] = {}
             others: dict[str, str] = {}
             for letter, value in options:

@@ -14,7 +14,8 @@ from cluster.emulation.sge.altering import qalter
 from cluster.emulation.sge.books import qacct
 from cluster.emulation.sge.interactive import qlogin, qrsh
 from cluster.emulation.sge.listing import qstat
-from cluster.emulation.sge.places import qconf, qhost, qping, qquota, qselect
+from cluster.emulation.sge.places import qhost, qping, qquota, qselect
+from cluster.emulation.sge.qconf import qconf
 from cluster.emulation.sge.steering import qdel, qhold, qmod, qrls
 from cluster.emulation.sge.submitting import qresub, qsub
 

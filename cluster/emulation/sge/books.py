@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import grp
-import os
 import re
 import signal
 import time
@@ -14,9 +12,9 @@ from fnmatch import fnmatchcase
 from cluster import states
 from cluster.emulation.call import Call, Stop
 from cluster.emulation.machine import Row
-from cluster.emulation.sge import jobs, usage, values
+from cluster.emulation.sge import environment, jobs, usage, values
 
-__all__ = ["qacct"]
+__all__ = ["qacct", "records"]
 
 _RULE = "=" * 62
 # Who noticed the end, as `failed` tells it.
@@ -74,16 +72,16 @@ def _read(call: Call) -> tuple[dict[str, str] | None, str | None]:
 def _all(call: Call) -> list[Row]:
     """Give each task that started, running ones that failed before included."""
     rows = call.machine.rows(elements=True)
-    return [row for row in rows if not row.is_array and _records(row)]
+    return [row for row in rows if not row.is_array and records(row)]
 
 
 def _matches(call: Call, row: Row, chosen: dict[str, str]) -> bool:
     owner = chosen.get("o")
     if owner and not fnmatchcase(call.machine.user, owner):
         return False
-    if chosen.get("d", "").isdigit():
-        if row.info.ended and row.info.ended < time.time() - int(chosen["d"]) * 86400:
-            return False
+    since = time.time() - int(chosen["d"]) * 86400 if chosen.get("d", "").isdigit() else 0.0
+    if row.info.ended and row.info.ended < since:
+        return False
     if chosen.get("q") and not fnmatchcase(row.extra.partition, chosen["q"].partition("@")[0]):
         return False
     return not chosen.get("A") or row.extra.account == chosen["A"]
@@ -112,7 +110,7 @@ def _jobs(call: Call, job: str, chosen: dict[str, str]) -> int:
 # ---------------------------------------------------------------- one job
 
 
-def _records(row: Row) -> list[tuple[int, int]]:
+def records(row: Row) -> list[tuple[int, int]]:
     """Give (failed, exit status) of each start that is over."""
     info = row.info
     before = max(0, info.attempt - 1)
@@ -141,10 +139,8 @@ def _ending(row: Row) -> tuple[int, int]:
 
 
 def _blocks(call: Call, row: Row) -> Iterable[str]:
-    group = str(os.getgid())
-    with suppress(KeyError):
-        group = grp.getgrgid(os.getgid()).gr_name
-    for failed, status in _records(row):
+    group = environment.group()
+    for failed, status in records(row):
         yield f"{_RULE}\n" + "".join(
             f"{name:<12} {value}\n" for name, value in _facts(call, row, group, failed, status)
         )

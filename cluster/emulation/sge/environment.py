@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import pwd
+import subprocess
+import time
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from cluster.emulation import shims
@@ -17,12 +22,14 @@ from cluster.spec import place
 if TYPE_CHECKING:
     from cluster.emulation.sge.submission import Plan
 
-__all__ = ["base", "described", "own", "person"]
+__all__ = ["base", "described", "group", "own", "person"]
 
 # Without them a job could not find the commands, or would find another cluster.
 _KEPT = ("BASH_ENV", "CLUSTER_STATE_DIR", "CLUSTER_QTYPE", VARIABLE, "CLUSTER_EMULATION_BASH_ENV",
          "SGE_ROOT", "SGE_CELL")  # fmt: skip
+_OF_THE_SHELL = (b"PWD", b"OLDPWD", b"SHLVL", b"_")
 _PATH = "/usr/local/bin:/bin:/usr/bin"
+_FRESH_S, _PATIENCE_S = 300.0, 10.0
 _SHOWN = (("O_HOME", "HOME"), ("O_LOGNAME", "LOGNAME"), ("O_PATH", "PATH"), ("O_SHELL", "SHELL"),
           ("O_TZ", "TZ"), ("O_MAIL", "MAIL"))  # fmt: skip
 
@@ -38,12 +45,26 @@ def person(call: Call) -> tuple[str, str, str]:
     return home or "/", call.machine.user, shell
 
 
-def base(call: Call, asked: Asked) -> dict[bytes, bytes]:
-    """Give what a job sees before Grid Engine adds its own."""
+def group() -> str:
+    """Give the name of the caller's group."""
+    with suppress(KeyError):
+        return grp.getgrgid(os.getgid()).gr_name
+    return str(os.getgid())
+
+
+def base(call: Call, asked: Asked, *, login: bool = False) -> dict[bytes, bytes]:
+    """Give what a job sees before Grid Engine adds its own.
+
+    Args:
+        call, asked: whose job.
+        login: a login shell starts it, which reads the files of the user.
+    """
     home, user, shell = person(call)
     env: dict[bytes, bytes] = {}
     if asked.on("V"):
         env |= call.env
+    elif login:
+        env |= _of_login(home, user, shell, int(time.monotonic() / _FRESH_S))
     env |= _bytes({"HOME": home, "USER": user, "LOGNAME": user, "SHELL": shell})
     env[b"TERM"] = call.env.get(b"TERM", b"") if asked.on("V") else b""
     for name, value in pairs(asked.get("v")).items():
@@ -58,6 +79,24 @@ def base(call: Call, asked: Asked) -> dict[bytes, bytes]:
     rest = [part for part in path.split(":") if part != shims_bin]
     env |= _bytes({"PATH": ":".join([shims_bin, *rest])})
     return env
+
+
+@lru_cache(maxsize=8)
+def _of_login(home: str, user: str, shell: str, period: int) -> Mapping[bytes, bytes]:
+    """Give what the user's own files make of an empty environment.
+
+    They are read once in a while, not by each job: some take a second.
+    """
+    env = {"HOME": home, "USER": user, "LOGNAME": user, "SHELL": shell, "PATH": _PATH}
+    try:
+        said = subprocess.run(["/bin/bash", "-l", "-c", "env -0"], env=env, cwd=home,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, timeout=_PATIENCE_S,
+                              check=False).stdout  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    found = dict(item.split(b"=", 1) for item in said.split(b"\0") if b"=" in item)
+    return {name: value for name, value in found.items() if name not in _OF_THE_SHELL}
 
 
 def own(call: Call, asked: Asked, plan: Plan) -> dict[bytes, bytes]:

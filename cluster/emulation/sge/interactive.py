@@ -20,6 +20,8 @@ from cluster.emulation.sge.submission import SHELL, Plan
 
 __all__ = ["qlogin", "qrsh"]
 
+_GRACE_S = 5.0  # for the holder to end the command in
+
 # Says that it started, then waits for the process that was named; its own end ends that one.
 _HOLDER = """\
 import os, select, signal, sys
@@ -80,13 +82,14 @@ def _run(call: Call, typed: Asked, name: str, words: list[str], *, shell: bool) 
                                argv=argv)  # fmt: skip
         home = made.cwd
         made.stdout = made.stderr = b"/dev/null"
+        made.grace_s = _GRACE_S
         if asked.on("now", default=True) and call.machine.free().get("cores", 0) < made.slots:
             raise Stop('Your "qrsh" request could not be scheduled, try again later.\n', 1)
         about = {"script_file": words[0], "args": json.dumps(words[1:]), "type": "binary",
                  "env_list": environment.described(call, asked)}  # fmt: skip
         id = submission.submit(call, asked, made, about)
         if typed.on("verbose"):
-            call.err(submitting.announce(id, made))
+            call.out(submitting.announce(id, made))
             call.err("waiting for interactive job to be scheduled ...\n")
         _await_start(call, id, fifo)
     finally:
@@ -126,7 +129,7 @@ def _await_start(call: Call, id: str, fifo: str) -> None:
 def _environment(call: Call, asked: Asked, made: Plan, id: str) -> Mapping[bytes, bytes]:
     from cluster.spec import fill
 
-    env = dict(environment.base(call, asked))
+    env = dict(environment.base(call, asked, login=True))
     if call.variable("TERM"):
         env[b"TERM"] = call.env[b"TERM"]
     known = {"array": id.encode(), "job": id.encode(), "restarts": b"0", "index": b""}
@@ -135,6 +138,6 @@ def _environment(call: Call, asked: Asked, made: Plan, id: str) -> Mapping[bytes
 
 
 def _words(words: list[str], home: str, *, shell: bool) -> list[bytes]:
-    text = [SHELL, "-l", "-c", " ".join(words)] if shell else words
+    text = [SHELL, "-c", " ".join(words)] if shell else words
     line = ["sh", "-c", 'cd "$1" 2>/dev/null; shift; exec "$@"', "sh", home, *text]
     return [os.fsencode(word) for word in line]

@@ -133,7 +133,7 @@ def alive(machine: Machine, *, each: bool = False) -> list[Row]:
             rows.append(row)
             continue
         same = len(row.info.counts) == 1 and next(iter(row.info.counts)) in ("PENDING", "HELD")
-        if same and not each:
+        if same and not each and not row.extra.options.get("elements"):
             rows.append(row)
         else:
             found = machine.rows([row.id], elements=True)

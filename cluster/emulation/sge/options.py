@@ -129,10 +129,7 @@ def read(
 
 def _set(asked: Asked, name: str, queue: list[str], program: str, soft: bool) -> None:
     kind = OPTIONS[name]
-    if kind == FLAG:
-        value = "y"
-    else:
-        value = _take(queue, name, program)
+    value = "y" if kind == FLAG else _take(queue, name, program)
     if kind == BOOL:
         if value not in ("y", "yes", "n", "no"):
             raise Stop(f'{program}: invalid option argument "-{name} {value}"\n', 7)

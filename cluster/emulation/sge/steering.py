@@ -277,7 +277,7 @@ def _modify_one(call: Call, row: Row, verb: str) -> tuple[str, int]:
         text = f"Modify operation can not be applied on job-array task {task} in"
         return f"{text} pending/hold state\n", 1 if verb == "clear" else 0
     if verb == "requeue":
-        if not row.extra.options.get("r") == "y":
+        if row.extra.options.get("r") != "y":
             text = f"The {kind} {label} is running in queue none where jobs are not rerunable.\n"
             return text, 0
         call.machine.act("requeue", [row.id])

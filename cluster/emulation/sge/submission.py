@@ -46,6 +46,8 @@ class Plan:
         walltime_s, limits: enforced.
         waits, elements: jobs that it waits for; task by task.
         impossible: nothing here could ever run it.
+        grace_s: from SIGTERM to SIGKILL when it is deleted; 0: SIGKILL at once.
+        is_login: Grid Engine would start it by a login shell.
     """
 
     name: str
@@ -68,12 +70,22 @@ class Plan:
     waits: list[str] = field(default_factory=list)
     elements: list[str] = field(default_factory=list)
     impossible: str = ""
+    grace_s: float = 0.0
+    is_login: bool = False
 
 
 # ---------------------------------------------------------------- checking
 
 
-def plan(call: Call, asked: Asked, *, name: str, program: str, argv: tuple[bytes, ...]) -> Plan:
+def plan(
+    call: Call,
+    asked: Asked,
+    *,
+    name: str,
+    program: str,
+    argv: tuple[bytes, ...],
+    login: bool = False,
+) -> Plan:
     """Check a request, and work out what it means here.
 
     Raises:
@@ -81,7 +93,7 @@ def plan(call: Call, asked: Asked, *, name: str, program: str, argv: tuple[bytes
     """
     site = Site(call)
     values.check_name(name)
-    made = Plan(name, program, argv, queue="")
+    made = Plan(name, program, argv, queue="", is_login=login)
     made.tasks = _tasks(asked)
     _check(site, asked, made)
     made.queue = _queue(site, asked)
@@ -325,7 +337,7 @@ def submit(call: Call, asked: Asked, made: Plan, extra: dict[str, str]) -> str:
         stdout=made.stdout,
         stderr=made.stderr,
         append=True,
-        grace_s=0.0,
+        grace_s=made.grace_s,
         fills=True,
         env_set=environment.own(call, asked, made),
         scratch=made.scratch,
@@ -342,7 +354,9 @@ def submit(call: Call, asked: Asked, made: Plan, extra: dict[str, str]) -> str:
         cwd=os.fsdecode(call.cwd),
         options=options,
     )
-    return call.machine.submit(launch, fields, kept, environment.base(call, asked), clamp=True)
+    return call.machine.submit(
+        launch, fields, kept, environment.base(call, asked, login=made.is_login), clamp=True
+    )
 
 
 def _limited(made: Plan) -> tuple[bytes, ...]:
@@ -377,7 +391,10 @@ def _fields(asked: Asked, made: Plan, hold: bool) -> dict[str, Any]:
         "hold": hold or asked.on("h"),
         "begin": values.read_date(begin, "-a", "qsub") if begin else 0.0,
         "walltime_s": made.walltime_s,
-        "dependencies": tuple(Dependency(id, "afterany") for id in made.waits + made.elements),
+        "dependencies": (
+            *(Dependency(id, "afterany") for id in made.waits),
+            *(Dependency(id, "aftercorr") for id in made.elements),
+        ),
         "on_unsatisfiable": "release",
         "requeue": asked.on("r"),
         "codes": _CODES,

@@ -18,6 +18,15 @@ from cluster.emulation.sge.submission import SHELL, Plan
 __all__ = ["announce", "defaults", "qresub", "qsub", "source"]
 
 _PREFIX = "#$"
+_IDLE = {
+    "m": "no mail is sent",
+    "ckpt": "jobs are not checkpointed",
+    "ar": "there are no advance reservations",
+    "dl": "there are no deadlines",
+    "jsv": "the script that verifies jobs is not called",
+    "ot": "there are no tickets",
+}
+_warned: set[tuple[str, str]] = set()
 _UNREADABLE = "Unable to read script file because of error: "
 
 
@@ -32,8 +41,9 @@ def qsub(call: Call) -> int:
     typed = options.read(call.argv, "qsub", load=lambda name: _load(call, name))
     name, program, argv, embedded = source(call, typed)
     asked = typed.over(embedded).over(defaults(call))
+    _warn(call, asked)
     made = submission.plan(call, asked, name=asked.values.get("N", name), program=program,
-                           argv=argv)  # fmt: skip
+                           argv=argv, login=_by_login_shell(asked, argv))  # fmt: skip
     if asked.get("w") in ("v", "p") or made.impossible:
         said = _verify(call, asked, made)
         if said is not None:
@@ -50,6 +60,20 @@ def qsub(call: Call) -> int:
         text = f"\nYour immediate job {id} has been successfully scheduled.\n"
         call.err(f"Waiting for immediate job to be scheduled.\n{text}")
     return _await(call, id, made, asked) if asked.on("sync") else 0
+
+
+def _warn(call: Call, asked: Asked) -> None:
+    """Say once of each option that it does nothing here."""
+    if asked.get("jsv") and not os.access(call.path(asked.get("jsv")), os.X_OK):
+        text = f'JSV "{asked.get("jsv")}" is either not a file or not executable'
+        raise Stop(f"qsub: {text}\n", 3)
+    if call.settings.strict:
+        return
+    for name, what in _IDLE.items():
+        key = (call.machine.state_dir, name)
+        if asked.get(name, "n") != "n" and key not in _warned:
+            _warned.add(key)
+            call.err(f"qsub: warning: -{name} has no effect in this emulation: {what}\n")
 
 
 def source(call: Call, typed: Asked) -> tuple[str, str, tuple[bytes, ...], Asked]:
@@ -77,7 +101,7 @@ def source(call: Call, typed: Asked) -> tuple[str, str, tuple[bytes, ...], Asked
     if data.startswith(b"#!"):
         return name, name, (kept, *arguments), found
     shell = typed.get("S") or found.get("S")
-    head = (os.fsencode(shell.rpartition(":")[2]),) if shell else (SHELL.encode(), b"-l")
+    head = (os.fsencode(shell.rpartition(":")[2]) if shell else SHELL.encode(),)
     return name, name, (*head, kept, *arguments), found
 
 
@@ -85,8 +109,12 @@ def _binary(typed: Asked, words: Sequence[str]) -> tuple[str, str, tuple[bytes, 
     name = os.path.basename(words[0])
     if typed.on("shell", default=True):
         line = os.fsencode(" ".join(words))
-        return name, words[0], (SHELL.encode(), b"-l", b"-c", line)
+        return name, words[0], (SHELL.encode(), b"-c", line)
     return name, words[0], tuple(os.fsencode(word) for word in words)
+
+
+def _by_login_shell(asked: Asked, argv: Sequence[bytes]) -> bool:
+    return asked.on("shell", default=True) if asked.on("b") else argv[0] == SHELL.encode()
 
 
 def _script(call: Call, name: str) -> bytes:

@@ -32,8 +32,13 @@ _MEMORY = re.compile(r"(\d+(?:\.\d*)?|\.\d+)([kKmMgGtT]?)\Z", re.ASCII)
 _UNITS = {"": 1, "k": 1000, "K": 1 << 10, "m": 1000**2, "M": 1 << 20, "g": 1000**3, "G": 1 << 30,
           "t": 1000**4, "T": 1 << 40}  # fmt: skip
 _TIME = re.compile(r"(?:(\d*):(\d*):)?(\d*)\Z", re.ASCII)
-_BAD_IN_NAME = {":": "Colon (':')", "@": "At ('@')", "\\": "Backslash ('\\')", "*": "Asterisk ('*')",
-                "?": "Questionmark ('?')"}  # fmt: skip
+_BAD_IN_NAME = {
+    ":": "Colon (':')",
+    "@": "At ('@')",
+    "\\": "Backslash ('\\')",
+    "*": "Asterisk ('*')",
+    "?": "Questionmark ('?')",
+}
 
 
 def refuse(text: str, code: int = 1) -> Stop:

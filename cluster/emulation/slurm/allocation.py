@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from cluster.emulation.call import Call, Stop
 from cluster.emulation.machine import Machine
 from cluster.emulation.slurm import site
-from cluster.emulation.slurm.submit import Need, extra, fields, submit
+from cluster.emulation.slurm.need import Need, extra, fields, submit
 from cluster.errors import ClusterError
 from cluster.spec import Launch
 

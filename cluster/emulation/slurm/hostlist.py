@@ -35,15 +35,16 @@ def _expand(part: str) -> list[str]:
 
 def compressed(names: Sequence[str]) -> str:
     """Write hosts as a list, numbers as ranges."""
-    groups: dict[tuple[str, int], list[int]] = {}
+    groups: list[tuple[str, int, list[int]]] = []
     for name in names:
         match = re.match(r"(.*?)(\d+)\Z", name)
-        if match is None:
-            groups.setdefault((name, -1), [])
-            continue
-        padded = len(match[2]) if match[2].startswith("0") else 0
-        groups.setdefault((match[1], padded), []).append(int(match[2]))
-    return ",".join(_group(prefix, width, numbers) for (prefix, width), numbers in groups.items())
+        prefix = match[1] if match else name
+        width = -1 if match is None else len(match[2]) if match[2].startswith("0") else 0
+        if not groups or groups[-1][:2] != (prefix, width) or match is None:
+            groups.append((prefix, width, []))
+        if match is not None:
+            groups[-1][2].append(int(match[2]))
+    return ",".join(_group(*group) for group in groups)
 
 
 def _group(prefix: str, width: int, numbers: list[int]) -> str:

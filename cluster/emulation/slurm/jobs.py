@@ -6,12 +6,13 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
 
+from cluster.emulation.call import Call
 from cluster.emulation.machine import Machine, Row
 from cluster.emulation.slurm.indices import compress, ids_of, parse
 from cluster.emulation.slurm.site import MIN_JOB_AGE_S
 from cluster.spec import ArraySpec
 
-__all__ = ["COMPACT", "LIVE", "View", "find", "grouped", "recent"]
+__all__ = ["COMPACT", "LIVE", "View", "find", "grouped", "of_environment", "recent"]
 
 # Slurm's name -> its short form, in the order in which squeue lists states
 COMPACT = {
@@ -62,7 +63,14 @@ class View:
         """As squeue shows it: 4, 4_1, 4_[2-4%2]."""
         if not self.indices:
             return self.info.id
+        if self.is_over:
+            return str(self.row.array)
         return f"{self.row.array}_[{self.index}]"
+
+    @property
+    def long_id(self) -> str:
+        """As sacct shows it: with its indices even when it is over."""
+        return f"{self.row.array}_[{self.index}]" if self.indices else self.info.id
 
     @property
     def index(self) -> str:
@@ -80,11 +88,14 @@ class View:
 
     @cached_property
     def raw(self) -> int:
-        """The number that is its alone; of elements that wait together the array's."""
+        """The number that is its alone; of elements that wait together the array's.
+
+        One element has the array's own number, as with Slurm: clients look for it.
+        """
         text = self.options.get("array", "")
         if self.row.index is None or self.indices or not text:
             return self.row.array
-        return self.row.array + 1 + _array(text).indices().index(self.row.index)
+        return self.row.array + _array(text).indices().index(self.row.index)
 
     @property
     def is_array(self) -> bool:
@@ -133,7 +144,8 @@ class View:
             is_code = self.exit_code[1] == 0
             return "NonZeroExitCode" if is_code else "JobLaunchFailure"
         if state == "CANCELLED" and not self.ran:
-            before = "Dependency" if self.info.reason.startswith("Dependency") else "None"
+            never = self.info.reason.startswith("Dependency")
+            before = "DependencyNeverSatisfied" if never else "None"
             return self.options.get("was", before)
         return _ENDS.get(state, "None")
 
@@ -234,8 +246,31 @@ def find(machine: Machine, words: Iterable[str]) -> list[Row]:
         for head, indices in ids_of(word):
             ids = [head] if indices is None else [f"{head}_{index}" for index in indices]
             for row in machine.rows(ids, elements=indices is None):
-                found[row.id] = row
+                for each in _numbered(machine, row, head) if indices is None else [row]:
+                    found[each.id] = each
     return list(found.values())
+
+
+def _numbered(machine: Machine, row: Row, head: str) -> list[Row]:
+    """Find the element that has a raw number, which is one less than in the queue."""
+    text = row.extra.options.get("array", "")
+    if row.index is None or str(row.array) == head or not text:
+        return [row]
+    position = int(head) - row.array
+    indices = _array(text).indices()
+    if position >= len(indices):
+        return []
+    return machine.rows([f"{row.array}_{indices[position]}"])
+
+
+def of_environment(call: Call, job: str) -> list[Row]:
+    """Find the job that a process of it asks about by its `SLURM_JOB_ID`."""
+    array, index = call.variable("SLURM_ARRAY_JOB_ID"), call.variable("SLURM_ARRAY_TASK_ID")
+    if array and index:
+        rows = find(call.machine, [f"{array}_{index}"])
+        if rows and str(View(rows[0]).raw) == job:
+            return rows
+    return find(call.machine, [job])
 
 
 def grouped(rows: Sequence[Row], now: float, *, apart: bool = False) -> list[View]:
@@ -256,7 +291,10 @@ def grouped(rows: Sequence[Row], now: float, *, apart: bool = False) -> list[Vie
             continue
         kind = re.sub(r"\d+ of at most.*|expected start.*", "", row.info.reason)
         groups.setdefault((row.array, row.info.state, kind), []).append(row)
-    for members in groups.values():
+    live = {array for array, state, _ in groups if state in LIVE}
+    for (array, state, _), members in groups.items():
+        if state not in LIVE and array in live:
+            continue  # Slurm has no record of elements that it never made
         indices = [row.index for row in members if row.index is not None]
         if len(members) == 1 and _is_split(members[0]):
             views.append(View(members[0], now=now))

@@ -226,12 +226,19 @@ _COUNTS = ("ntasks", "cpus-per-task", "ntasks-per-node", "mincpus", "threads-per
            "ntasks-per-core", "ntasks-per-socket", "cores-per-socket", "sockets-per-node",
            "cpus-per-gpu", "core-spec", "thread-spec")  # fmt: skip
 _MEMORY = ("mem", "mem-per-cpu", "mem-per-gpu", "tmp")
-_MAIL = {"NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "STAGE_OUT", "INVALID_DEPEND",
-         "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50", "ARRAY_TASKS"}  # fmt: skip
+_MAIL = {"NONE", "BEGIN", "END", "FAIL", "REQUEUE", "ALL", "STAGE_OUT",
+         "INVALID_DEPEND", "TIME_LIMIT", "TIME_LIMIT_90", "TIME_LIMIT_80", "TIME_LIMIT_50",
+         "ARRAY_TASKS"}  # fmt: skip
 _WORDS = {
     "open-mode": ("append", "a", "truncate", "t"),
     "kill-on-invalid-dep": ("yes", "y", "no", "n"),
     "exclusive": ("", "user", "mcs", "exclusive", "no"),
+}
+_FORMS = {
+    "get-user-env": (r"(\d+[SL]?)?|[SL]", "Invalid --get-user-env specification", 255),
+    "switches": (r"\d+(@.*)?", 'Invalid numeric value "{}" for --switches.', 1),
+    "profile": (r"(all|none|energy|task|lustre|network|,)*", "invalid --profile={} option", 255),
+    "uid": (r"\d+|root", "Invalid --uid specification", 255),
 }
 _DISTRIBUTION = re.compile(r"(block|cyclic|fcyclic|plane|arbitrary|\*)([:,=].*)?\Z", re.I)
 
@@ -260,6 +267,9 @@ def check(values: Mapping[str, str]) -> None:
             raise BadValue("Invalid --distribution specification")
         elif key == "nodes":
             _nodes(value)
+        elif key in _FORMS and not re.fullmatch(_FORMS[key][0], value, re.IGNORECASE):
+            text, code = _FORMS[key][1:]
+            raise BadValue(text.format(value), code)
     if len({"mem", "mem-per-cpu", "mem-per-gpu"} & values.keys()) > 1:
         text = "--mem, --mem-per-cpu, and --mem-per-gpu are mutually exclusive."
         raise BadValue(f"fatal: {text}", 1)

@@ -21,8 +21,8 @@ _MAX_WIDTH = 10
 def places(*, name: str, user: str, host: str, array: bool) -> dict[str, bytes]:
     """Give what the letters stand for in a job that has not started yet."""
     return {
-        "j": place("job"),
-        "J": place("job"),
+        "j": place("member"),
+        "J": place("member"),
         "A": place("array"),
         "a": place("index") if array else b"4294967294",
         "x": os.fsencode(name),

@@ -201,6 +201,9 @@ def _turn(call: Call, verb: str, word: str) -> int:
     """Hold, uhold or release."""
     rows = _live(call, word)
     if not rows:
+        over = "Job has already finished"
+        if any(row.done for row in _find(call, word)):
+            raise Stop(f"{over} for job {word}\nslurm_suspend error: {over}\n", 1)
         if verb == "release" and "_" in word:
             raise Stop(f"{word}: {_INVALID}\n", 1)
         raise Stop(f"{_INVALID} for job {word}\nslurm_suspend error: {_INVALID}\n", 1)
@@ -239,7 +242,7 @@ def _requeue(call: Call, verb: str, word: str) -> int:
 def _suspend(call: Call, verb: str, word: str) -> int:
     rows = _live(call, word)
     if not rows:
-        raise Stop(f"{_INVALID} for job {word}\n", 1)
+        raise Stop(f"Unexpected message received for job {word}\n", 1)
     wanted = "RUNNING" if verb == "suspend" else "SUSPENDED"
     ready = [row.id for row in rows if row.info.state == wanted]
     if not ready:

@@ -112,7 +112,7 @@ def _words(text: str, where: str) -> list[str]:
     """Split a directive as a shell would split its blanks and quotes; `#` begins a remark."""
     words: list[str] = []
     word: list[str] | None = None
-    quote, at = "", 0
+    quote, at, since = "", 0, 0
     while at < len(text):
         char = text[at]
         at += 1
@@ -125,6 +125,7 @@ def _words(text: str, where: str) -> list[str]:
             else:
                 word = [*(word or []), char]
         elif char in "\"'":
+            since = at - 2 if word is None else since
             quote, word = char, word or []
         elif char == "\\" and at < len(text):
             word = [*(word or []), text[at]]
@@ -138,5 +139,5 @@ def _words(text: str, where: str) -> list[str]:
         else:
             word = [*(word or []), char]
     if quote:
-        raise BadDirective(f"fatal: {where}: Unmatched `{quote}` in [{text}]", 1)
+        raise BadDirective(f"fatal: {where}: Unmatched `{quote}` in [{text[max(0, since) :]}]", 1)
     return [*words, *([] if word is None else ["".join(word)])]

@@ -151,8 +151,8 @@ def show_steps(call: Call, words: Sequence[str]) -> int:
         view = View(row, now=now)
         if view.state != "RUNNING":
             continue
-        found = [(str(s.number), s.name, s.started, s.cpus, s.tasks)
-                 for s in steps.live(call.machine.state_dir, view.raw, row.info.attempt)]  # fmt: skip
+        running = steps.live(call.machine.state_dir, view.raw, row.info.attempt)
+        found = [(str(s.number), s.name, s.started, s.cpus, s.tasks) for s in running]
         if view.is_batch:
             found.insert(0, ("batch", "batch", row.info.started, 0, 1))
         for number, name, started, cpus, tasks in found:

@@ -124,8 +124,17 @@ def sinfo(call: Call) -> int:
         call.out(time.strftime("%a %b %d %H:%M:%S %Y\n"))
     if "list-reasons" in given:
         lines = []
-    call.out(render(_columns(call, given, lines), lines, heading="noheader" not in given))
+    columns = _columns(call, given, lines)
+    call.out(render(columns, _merged(columns, lines), heading="noheader" not in given))
     return 0
+
+
+def _merged(columns: list[Column[_Line]], lines: list[_Line]) -> list[_Line]:
+    """Put partitions that share the node into one line, unless the partition is shown."""
+    if any(column.field and column.field.heading == "PARTITION" for column in columns):
+        return lines
+    seen = {render(columns, [line], heading=False): line for line in reversed(lines)}
+    return [line for line in lines if line in seen.values()]
 
 
 def _with_environment(call: Call, given: dict[str, str]) -> dict[str, str]:
@@ -157,7 +166,7 @@ def _form(given: Mapping[str, str], lines: list[_Line]) -> str:
     if "Node" not in given:
         return _LONG if "long" in given else _DEFAULT
     form = _NODES_LONG if "long" in given else _NODES
-    width = max([10, *(len(line.host) for line in lines)])
+    width = max([9, *(len(line.host) for line in lines)])
     names = max([9, *(len(line.name) for line in lines)])
     return form.replace("%#N", f"%{width}N").replace("%#P", f"%.{names}P")
 

@@ -7,6 +7,7 @@ import pwd
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cluster.emulation.call import Call, Stop
@@ -225,7 +226,7 @@ def _filter(
 ) -> Callable[[View], bool]:
     user = call.machine.user
     users = _words(given.get("user")) + ([user] if "me" in given else [])
-    mine = not users or any(_is_user(call, name) for name in users)
+    mine = not users or any([_is_user(call, name) for name in users])
     names, partitions = _words(given.get("name")), _words(given.get("partition"))
     accounts, qos = _words(given.get("accounts")), _words(given.get("qos"))
     nodes = _words(given.get("nodelist"))
@@ -283,11 +284,11 @@ def _sorted(call: Call, chosen: list[Line], text: str | None, *, start: bool) ->
         if letter not in LETTERS:
             call.err(f"squeue: error: Invalid sort specification: {letter}\n")
             continue
-        chosen.sort(key=lambda n, each=letter: _key(n, each), reverse=sign == "-")
+        chosen.sort(key=partial(_key, letter), reverse=sign == "-")
     return chosen
 
 
-def _key(line: Line, letter: str) -> Any:
+def _key(letter: str, line: Line) -> Any:
     if letter in "iA":
         return (line.view.row.array, line.view.row.index or 0)
     if letter in "pQ":

@@ -13,15 +13,14 @@ from cluster.emulation.machine import Row
 from cluster.emulation.slurm import environment, jobs, site
 from cluster.emulation.slurm.allocation import Allocation, allocate
 from cluster.emulation.slurm.jobs import View
+from cluster.emulation.slurm.need import Need, common, test_only
 from cluster.emulation.slurm.options import SALLOC, SRUN, BadValue, check, of_environment
 from cluster.emulation.slurm.request import Request, of_values
-from cluster.emulation.slurm.running import Room, Step, run_step
-from cluster.emulation.slurm.submit import Need, common, test_only
+from cluster.emulation.slurm.running import Room, run_command, run_step
+from cluster.emulation.slurm.step_tasks import Step
 from cluster.emulation.slurm.usage import usage
 
 __all__ = ["salloc", "srun"]
-
-_JOB_OPTIONS = ("job-name", "partition", "account", "time", "mem", "mem-per-cpu", "gres", "qos")
 
 
 def srun(call: Call) -> int:
@@ -71,7 +70,8 @@ def _inside(
         check(values)
     except BadValue as bad:
         site.fail(call, bad.text, bad.code)
-    row = next((row for row in jobs.find(call.machine, [job]) if not row.is_array), None)
+    rows = jobs.find(call.machine, [job]) if "jobid" in given else jobs.of_environment(call, job)
+    row = next((row for row in rows if not row.is_array), None)
     if row is None or row.info.state not in jobs.LIVE:
         call.err(
             f"srun: error: Unable to confirm allocation for job {job}: Invalid job id specified\n"
@@ -162,8 +162,6 @@ def salloc(call: Call) -> int:
 
 
 def _command(call: Call, need: Need, words: list[str], row: Row, allocation: Allocation) -> int:
-    from cluster.emulation.slurm.running import run_command
-
     argv = words or [call.variable("SHELL") or "/bin/sh"]
     env = dict(call.env) | _variables(call, need, allocation.id, row)
     if not words:

@@ -234,5 +234,19 @@ def test_each_difference_that_is_listed_is_there(found: list[tuple[str, ...]]) -
     assert differ == DIFFERENCES.keys()
 
 
+def test_the_documentation_tells_each_difference(found: list[tuple[str, ...]]) -> None:
+    page = Path(__file__).parents[3] / "docs" / "emulation_pbs.md"
+    told = " ".join(page.read_text().split())
+
+    differ = sum(bool(lines) for lines in found[:-1])
+    counts = (
+        f"{len(found) - 1} command lines, {len(found) - 1 - differ} the same, {differ} explained"
+    )
+    missing = [reason for reason, _ in DIFFERENCES.values() if reason not in told]
+
+    assert missing == []
+    assert counts in told
+
+
 def test_a_blocking_qsub_ended_with_the_code_of_its_job(found: list[tuple[str, ...]]) -> None:
     assert found[-1] == ("5",)
