@@ -67,6 +67,8 @@ def dumps_item(value: Any, place: int) -> bytes:
     """
     try:
         return dumps(value)
+    except PayloadError:  # from something of ours, which says what to do
+        raise
     except Exception as error:  # __reduce__ of the user's classes may raise anything
         raise PayloadError(
             f"item {place} ({_shown(value)}) cannot be pickled: {type(error).__name__}: {error}. "

@@ -31,6 +31,7 @@ __all__ = ["imap_unordered", "map", "starmap"]
 
 AIM_S = 0.3  # of work in a chunk: a hundred times what a job costs on this machine
 AIM_ON_CLUSTERS_S = 20.0  # there a job costs a second or more
+BATCH_BYTES = 64 * 1024  # of items: the first chunk runs while the others are pickled
 CHUNKS_PER_CORE = 2  # so that cores end together, though calls differ
 MOST_WAYS = 256  # of the first chunks, which are made before anything is known
 
@@ -79,7 +80,11 @@ class _Mapping:
         self._ways = 0
         self._running: dict[str, tuple[Prepared, _Chunk]] = {}
         self._progress = Progress(len(items), progress, "calls done")
-        self._submit(self._cut(_Chunk(0, items)))
+        try:
+            self._submit(self._cut(_Chunk(0, items)))
+        except BaseException:
+            self._cancel()
+            raise
 
     # ------------------------------------------------------------ chunks
 
@@ -110,12 +115,16 @@ class _Mapping:
         return max(1, min(MOST_WAYS, cores // int(self._model.options.get("cores", 1))))
 
     def _submit(self, chunks: Sequence[_Chunk]) -> None:
-        jobs = [self._job(chunk) for chunk in chunks]
-        if not jobs:
-            return
-        submit_all(jobs, None)
-        for job, chunk in zip(jobs, chunks, strict=True):
-            self._running[queue.id_of(job)] = job, chunk
+        batch: list[tuple[Prepared, _Chunk]] = []
+        size = 0
+        for chunk in chunks:
+            job = self._job(chunk)
+            batch.append((job, chunk))
+            size += job._payload.size if job._payload else 0
+            if size >= BATCH_BYTES or chunk is chunks[-1]:
+                submit_all([job for job, _ in batch], None)
+                self._running.update((queue.id_of(job), (job, chunk)) for job, chunk in batch)
+                batch, size = [], 0
 
     def _job(self, chunk: _Chunk) -> Prepared:
         pieces = exchange(self._call, [_pickled(chunk, self._model.options)])

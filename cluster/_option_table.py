@@ -111,7 +111,7 @@ _RESOURCES = (
     Option(
         "tasks", "count", "MPI ranks; each takes `cores`.",
         "--ntasks={text}", "-l nodes=1:ppn={text}", "-pe {pe} {text}", "-n {text}",
-        Absent("takes tasks x cores; the command itself starts the ranks", True),
+        Absent("takes tasks x cores; launcher= or the command starts the ranks", True),
         ("ntasks", "ranks"), 1,
     ),
     Option(
@@ -312,8 +312,8 @@ _ENVIRONMENT = (
     _everywhere("epilogue", "text", "Shell lines that run after the command.", SCRIPT,
                 synonyms=("post", "post_commands")),
     _everywhere("shell", "path", "The shell that runs the script.", SCRIPT, default="/bin/bash"),
-    _everywhere("launcher", "line", "How ranks are started: mpiexec, srun, or one of your own.",
-                SCRIPT, local=_no("write the launcher into the command: mpiexec -n 4 ...")),
+    _everywhere("launcher", "line", "How ranks are started: mpi, srun, or one of your own.",
+                SCRIPT, local=HEEDED),
 )  # fmt: skip
 
 _FUNCTIONS = (

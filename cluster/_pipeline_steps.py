@@ -81,9 +81,17 @@ class Step:
     kept: bool = False
 
     def __post_init__(self) -> None:
+        if self.items is not None and not isinstance(self.items, range):
+            self.items = _listed(self.name, self.items)
         self.values: list[str] = []  # files; known once it is submitted
         self.unneeded = False  # there for a failure that did not happen
         self.retried: Job | JobArray | None = None  # an array that is run again in part
+        self.takes = outputs_in((self.command, self.args, self.kwargs, self.items))
+        if self.takes and not self.is_function:
+            raise OptionsError(
+                f"step {self.name!r} is a command: it cannot be given {Output(self.takes[0])!r}. "
+                "Only functions can; let a function write it into a file."
+            )
         # Whatever is wrong with it is told where it is added, and queued nowhere.
         first = () if self.items is not None and callable(self.command) else self.args
         self.model = Job(self.command, first, self.job_name, kwargs=self.kwargs, **self.options)
@@ -96,8 +104,6 @@ class Step:
             )
         if "array" in self.model.options:
             raise OptionsError(f"step {self.name!r} has items= and array=: give one of them.")
-        if not isinstance(self.items, range):
-            self.items = _listed(self.name, self.items)
         if not len(self.items):
             raise OptionsError(f"step {self.name!r} has no items. Leave it out, or give some.")
 

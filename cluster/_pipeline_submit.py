@@ -14,6 +14,7 @@ from cluster._pipeline_steps import Step
 from cluster.array import JobArray
 from cluster.errors import ClusterError, OptionsError, QueueError, UnknownJob
 from cluster.job import Job
+from cluster.request import Problems
 
 __all__ = ["hand_over", "sort_out"]
 
@@ -93,6 +94,8 @@ def hand_over(
         keys, record: as for `sort_out`.
     """
     os.makedirs(record.path.parent / "values", mode=0o700, exist_ok=True)
+    if any(step.items is not None for step in wanted):
+        _check(wanted)
     # An attempt that fails shall not leave the value of the one before it.
     with aside(path for step in wanted if step.retried is None for path in step.values):
         try:
@@ -107,6 +110,15 @@ def hand_over(
     record.write()
     still = {path for entry in record.entries.values() for path in entry.values}
     remove(path for path in before if path not in still)
+
+
+def _check(wanted: Sequence[Step]) -> None:
+    """Find mistakes of steps behind an array, before that is queued."""
+    problems = Problems()
+    for step in wanted:
+        if step.items is None:
+            step.make(None)._request(problems)
+    problems.raise_all(f"{len(wanted)} steps")
 
 
 def _queue(steps: Mapping[str, Step], wanted: Sequence[Step], directory: str) -> None:

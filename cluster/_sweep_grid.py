@@ -47,8 +47,7 @@ class Grid:
         wrong: list[str] = []
         self.defaults = _flat("defaults", defaults, wrong)
         axes = [{key: values} for key, values in _flat("grid", grid, wrong).items()]
-        groups = [paired] if isinstance(paired, Mapping) else list(paired or ())
-        axes += [_flat("paired", group, wrong) for group in groups]
+        axes += [_flat("paired", group, wrong) for group in _groups(paired, wrong)]
         self._axes = [_axis(axis, wrong) for axis in axes if axis]
         _check_keys(self._axes, self.defaults, wrong)
         if max_runs is not None and (
@@ -61,6 +60,11 @@ class Grid:
         self._most = max_runs
 
     @property
+    def paired(self) -> list[dict[str, list[Any]]]:
+        """All axes, in the form of `paired`."""
+        return [{key: [row[key] for row in axis] for key in axis[0]} for axis in self._axes]
+
+    @property
     def count(self) -> int:
         """How many runs there are."""
         return self.total if self._most is None else min(self.total, self._most)
@@ -71,6 +75,15 @@ class Grid:
             for some in chosen:
                 params |= some
             yield params
+
+
+def _groups(paired: Any, wrong: list[str]) -> list[Any]:
+    if isinstance(paired, Mapping):
+        return [paired]
+    if paired is None or (isinstance(paired, Iterable) and not isinstance(paired, str | bytes)):
+        return list(paired or ())
+    wrong.append(f"paired {paired!r} is no mapping of keys to values, nor a list of these.")
+    return []
 
 
 def _flat(where: str, given: Any, wrong: list[str], before: str = "") -> Params:

@@ -9,14 +9,7 @@ was making, and nothing else: what nobody has taken is still in the socket.
 
 from __future__ import annotations
 
-import array
 import os
-import pickle
-import selectors
-import shutil
-import socket
-import struct
-import tempfile
 import threading
 import time
 from collections import deque
@@ -25,24 +18,31 @@ from concurrent.futures import Future
 from types import FunctionType
 from typing import Any
 
-from cluster import _remote_error, logme, outcome, payload, queue
+from cluster import logme, payload, queue
 from cluster._element import traveller
 from cluster._item_pickle import dumps
 from cluster._prepared import Prepared
+from cluster._warm_sockets import (
+    CALL,
+    LEAVING,
+    STARTED,
+    TOKEN_BYTES,
+    Sockets,
+    Worker,
+    failure_of,
+    settle,
+)
 from cluster._watching import watch
 from cluster._worker import serve
-from cluster.errors import ClusterError, JobFailed, JobTimeout, PayloadError
+from cluster.errors import ClusterError, JobTimeout, PayloadError
 from cluster.job import Job
-from cluster.schedulers.base import Content, Ending
+from cluster.schedulers.base import Ending
 
 __all__ = ["WarmWorkers"]
 
-_CALL, _FUNCTION, _ANSWER = struct.Struct("<QIB"), struct.Struct("<QI"), struct.Struct("<BQQ")
-_STARTED, _VALUE, _RAISED, _, _LEAVING = range(5)
 _INSIDE = 0xFFFFFFFF  # number of a function that comes with its call
 _MOST_FUNCTIONS = 1000  # that workers remember
 _UNSURE_S = 1.0  # a worker says what it has begun within microseconds
-_TOKEN_BYTES = 16
 _INLINE = 64 * 1024  # bytes of a call in one message; more goes through a file
 _AHEAD = 8  # calls in the socket beyond one for each worker: these can be cancelled no more
 _IDLE_S = 5.0  # a worker without work leaves, for others may want its cores
@@ -54,19 +54,6 @@ class _Call:
 
     def __init__(self, future: Future[Any], data: bytes, file: str) -> None:
         self.future, self.data, self.file = future, data, file
-
-
-class _Worker:
-    """One job that serves calls."""
-
-    def __init__(self, job: Job) -> None:
-        self.job = job
-        self.socket: socket.socket | None = None
-        self.inbox = bytearray()
-        self.call: int | None = None  # the one it is making
-        self.since = 0.0  # when it began, monotonic
-        self.served = 0
-        self.is_leaving = False
 
 
 class WarmWorkers:
@@ -85,30 +72,14 @@ class WarmWorkers:
         self._model, self._most = model, max_workers
         self._max_calls, self._timeout = max_calls, timeout
         self._lock = threading.RLock()
-        self._folder = tempfile.mkdtemp(prefix="cluster-exec-")  # 0700: nobody else gets in
-        self._path = os.path.join(self._folder, "socket")
-        self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._listener.bind(self._path)
-        self._listener.listen(64)
-        kind = getattr(socket, "SOCK_SEQPACKET", socket.SOCK_DGRAM)
-        try:
-            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, kind)
-        except OSError:  # macOS
-            self._ours, self._theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._ours.setblocking(False)
-        self._wake_in, self._wake_out = os.pipe()
-        os.set_blocking(self._wake_out, False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ, self._greet)
-        self._selector.register(self._wake_in, selectors.EVENT_READ, self._woken)
+        self._sockets = Sockets(self._greet)
         self._calls: dict[int, _Call] = {}  # given to workers and not over
         self._pending: deque[_Call] = deque()
-        self._workers: dict[bytes, _Worker] = {}
+        self._workers: dict[bytes, Worker] = {}
         self._functions: dict[int, tuple[Any, int, bytes]] = {}  # by id(): keeps it alive
         self._orders: deque[Callable[[], None]] = deque()  # for the one thread
         self._number, self._in_socket, self._leaves, self._bad = 0, 0, 0, 0
         self._unsure: dict[int, tuple[float, Exception]] = {}  # until when, and why
-        self._buffer = bytearray(1 << 18)
         self._idle_since = time.monotonic()
         self._closing = self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -132,7 +103,7 @@ class WarmWorkers:
         with self._lock:
             self._number += 1
             file = self._put_in_file(data) if len(data) > _INLINE else ""
-            head = _CALL.pack(self._number, number, bool(file))
+            head = CALL.pack(self._number, number, bool(file))
             call = _Call(future, head + (os.fsencode(file) if file else data), file)
             needed = len(self._calls) + len(self._pending) + 1
             if len(self._workers) < min(needed, self._most):
@@ -160,12 +131,11 @@ class WarmWorkers:
             number = len(self._functions)
             self._functions[id(function)] = function, number, data
             for worker in self._workers.values():
-                if worker.socket is not None:
-                    _tell(worker.socket, number, data)
+                worker.tell(number, data)
         return number
 
     def _put_in_file(self, data: bytes) -> str:
-        path = os.path.join(self._folder, f"{self._number}.call")
+        path = os.path.join(self._sockets.folder, f"{self._number}.call")
         with open(path, "xb") as file:
             file.write(data)
         return path
@@ -174,9 +144,9 @@ class WarmWorkers:
         """Put a call where the next free worker takes it; tell whether there is room."""
         if self._in_socket >= len(self._workers) + _AHEAD:
             return False
-        number = _CALL.unpack_from(call.data)[0]
+        number = CALL.unpack_from(call.data)[0]
         try:
-            self._ours.send(call.data)
+            self._sockets.put(call.data)
         except BlockingIOError:
             return False
         # As in the standard library: from here on it counts as running.
@@ -187,11 +157,11 @@ class WarmWorkers:
 
     def _hire(self) -> None:
         """Submit one more worker."""
-        token = os.urandom(_TOKEN_BYTES)
+        token = os.urandom(TOKEN_BYTES)
         options = self._model.options
         made = payload.dump(
             traveller(serve, None, ("cluster.executor", "worker")),
-            (self._path, token, self._max_calls, tuple(options.get("imports", ()))),
+            (self._sockets.path, token, self._max_calls, tuple(options.get("imports", ()))),
         )
         job = Prepared._make(
             self._model.scheduler, self._model.name, options,
@@ -199,7 +169,7 @@ class WarmWorkers:
         )  # fmt: skip
         job._after = list(self._model._after)
         job.submit()
-        worker = self._workers[token] = _Worker(job)
+        worker = self._workers[token] = Worker(job)
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name="cluster-executor", daemon=True)
             self._thread.start()
@@ -216,10 +186,7 @@ class WarmWorkers:
             self._orders.append(order)
             if self._is_closed:
                 return
-            try:
-                os.write(self._wake_out, b"!")
-            except BlockingIOError:
-                return  # it has been called often enough
+            self._sockets.wake()
 
     def shutdown(self, *, wait: bool, cancel: bool) -> None:
         """Let the workers leave once all calls are made.
@@ -242,16 +209,14 @@ class WarmWorkers:
                 self._close()
             else:
                 self._order(lambda: None)
-        if thread is not None:
-            if wait and thread is not threading.current_thread():
-                thread.join()
+        if thread is not None and wait and thread is not threading.current_thread():
+            thread.join()
 
     # ------------------------------------------------------------ the one thread
 
     def _run(self) -> None:
         while True:
-            for key, _ in self._selector.select(self._patience()):
-                key.data()
+            self._sockets.serve(self._patience())
             while self._orders:
                 self._orders.popleft()()
             with self._lock:
@@ -277,60 +242,25 @@ class WarmWorkers:
             due.append(self._idle_since + _IDLE_S)
         return max(0.0, min(due) - now) if due else None
 
-    def _woken(self) -> None:
-        os.read(self._wake_in, 4096)
-
     def _greet(self) -> None:
         """Take in a worker: it says who it is, and gets the socket with the calls."""
-        sock, _ = self._listener.accept()
-        sock.settimeout(10.0)
-        try:
-            token = sock.recv(_TOKEN_BYTES, socket.MSG_WAITALL)
-            with self._lock:
-                worker = self._workers.get(token)
-                if worker is None:
-                    sock.close()
-                    return
-                rights = array.array("i", [self._theirs.fileno()])
-                sock.sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
+        with self._lock:
+            greeted = self._sockets.greet(self._workers)
+            if greeted is not None:
                 for _, number, data in self._functions.values():
-                    _tell(sock, number, data)
-                worker.socket = sock
-        except OSError:  # it has just ended: its job says why
-            sock.close()
-            return
-        sock.settimeout(None)
-        self._selector.register(sock, selectors.EVENT_READ, lambda: self._listen(worker))
+                    greeted.tell(number, data)
+                self._sockets.listen_to(greeted, lambda: self._listen(greeted))
 
-    def _listen(self, worker: _Worker) -> None:
-        sock = worker.socket
-        if sock is None:
-            return
-        try:
-            size = sock.recv_into(self._buffer)
-        except OSError:
-            size = 0
-        if not size:
-            self._hang_up(worker)
-            return
-        worker.inbox += memoryview(self._buffer)[:size]
-        at = 0
-        while len(worker.inbox) - at >= _ANSWER.size:
-            kind, number, size = _ANSWER.unpack_from(worker.inbox, at)
-            end = at + _ANSWER.size + size
-            if len(worker.inbox) < end:
-                break
-            with memoryview(worker.inbox) as view:
-                self._heard(worker, kind, number, bytes(view[at + _ANSWER.size : end]))
-            at = end
-        del worker.inbox[:at]
+    def _listen(self, worker: Worker) -> None:
+        for kind, number, body in self._sockets.hear(worker):
+            self._heard(worker, kind, number, body)
 
-    def _heard(self, worker: _Worker, kind: int, number: int, body: bytes) -> None:
-        if kind == _LEAVING:
+    def _heard(self, worker: Worker, kind: int, number: int, body: bytes) -> None:
+        if kind == LEAVING:
             worker.is_leaving = True
             self._leaves -= 1
             return
-        if kind == _STARTED:
+        if kind == STARTED:
             worker.call, worker.since = number, time.monotonic()
             with self._lock:
                 self._in_socket -= 1
@@ -343,34 +273,7 @@ class WarmWorkers:
                 self._idle_since = time.monotonic()
             self._refill()
         if call is not None:
-            self._settle(call.future, worker, kind, body)
-
-    def _settle(self, future: Future[Any], worker: _Worker, kind: int, body: bytes) -> None:
-        try:
-            if kind == _VALUE:
-                future.set_result(pickle.loads(body))
-                return
-            error = self._error(worker, kind, body)
-        except Exception as failure:  # the value's classes may raise anything
-            error = PayloadError(f"the call's value cannot be unpickled here: {failure!r}")
-        future.set_exception(error)
-
-    def _error(self, worker: _Worker, kind: int, body: bytes) -> BaseException:
-        id, name = str(worker.job.id), worker.job.name
-        if kind != _RAISED:
-            return JobFailed(id, "FAILED", name=name, reason=body.decode("utf-8", "replace"))
-        rows = pickle.loads(body)  # plain values only, made by the runner
-        error = _remote_error.rebuild(rows)
-        if error is not None:
-            return error
-        reason = f"a call raised {rows['type']}: {rows['text']}\n{rows['formatted'].rstrip()}"
-        return JobFailed(id, "FAILED", name=name, reason=reason)
-
-    def _hang_up(self, worker: _Worker) -> None:
-        if worker.socket is not None:
-            self._selector.unregister(worker.socket)
-            worker.socket.close()
-            worker.socket = None
+            settle(call.future, worker, kind, body)
 
     def _ended(self, token: bytes, what: Ending | ClusterError) -> None:
         """Learn that the job of a worker is over: its call fails, if it was making one."""
@@ -384,7 +287,7 @@ class WarmWorkers:
             call = self._calls.pop(worker.call, None) if worker.call is not None else None
             if not worker.served and not worker.is_leaving and worker.call is None:
                 self._bad += 1
-        error = _why(worker.job, what)
+        error = failure_of(worker.job, what)
         if call is not None:
             call.future.set_exception(error)
         elif not worker.is_leaving:
@@ -397,10 +300,10 @@ class WarmWorkers:
         begun = {worker.call for worker in self._workers.values()}
         until = time.monotonic() + _UNSURE_S
         with self._lock:
-            held = self._drain()
+            held = self._sockets.take_back()
             for data in held:
-                self._ours.send(data)
-            told = {_CALL.unpack_from(data)[0] for data in held if len(data) >= _CALL.size}
+                self._sockets.put(data)
+            told = {CALL.unpack_from(data)[0] for data in held if len(data) >= CALL.size}
             for number in self._calls.keys() - begun - told:
                 self._unsure[number] = until, error
 
@@ -425,18 +328,9 @@ class WarmWorkers:
             self._calls.clear()
             self._pending.clear()
             self._bad = self._in_socket = self._leaves = 0
-            self._drain()
+            self._sockets.take_back()
         for call in waiting:
             call.future.set_exception(error)
-
-    def _drain(self) -> list[bytes]:
-        """Take back what no worker has taken."""
-        held = []
-        try:
-            while True:
-                held.append(self._theirs.recv(1 << 17, socket.MSG_DONTWAIT))
-        except BlockingIOError:
-            return held
 
     def _end_what_hangs(self) -> None:
         if self._timeout is None:
@@ -478,7 +372,7 @@ class WarmWorkers:
         staying = sum(not worker.is_leaving for worker in self._workers.values())
         while self._leaves < staying:
             try:
-                self._ours.send(b"bye")
+                self._sockets.put(b"bye")
             except BlockingIOError:
                 return
             self._leaves += 1
@@ -488,30 +382,4 @@ class WarmWorkers:
 
     def _close(self) -> None:
         self._is_closed = True
-        for sock in (self._listener, self._ours, self._theirs):
-            sock.close()
-        self._selector.close()
-        os.close(self._wake_in)
-        os.close(self._wake_out)
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _tell(sock: socket.socket, number: int, data: bytes) -> None:
-    try:
-        sock.sendall(_FUNCTION.pack(len(data), number) + data)
-    except OSError:  # it has ended: its job says why
-        return
-
-
-def _why(job: Job, what: Ending | ClusterError) -> Exception:
-    if isinstance(what, ClusterError):
-        return what
-    content = what.content
-    if content is None:
-        try:
-            content = job.scheduler.content(str(job.id))
-        except ClusterError:
-            content = Content()
-    if what.info.state == "COMPLETED":
-        return JobFailed(str(job.id), "FAILED", name=job.name, reason="the worker left early")
-    return outcome.failure(what.info, content)
+        self._sockets.close()

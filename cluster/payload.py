@@ -120,6 +120,8 @@ def dump(
         sink = io.BytesIO()
         try:
             cloudpickle.Pickler(sink, protocol=5, buffer_callback=take).dump(call)
+        except PayloadError:  # from something of ours, which says what to do
+            raise
         except Exception as error:  # __reduce__ of the user's classes may raise anything
             raise PayloadError(culprit(*call, error)) from error
     calls = name_of(function)

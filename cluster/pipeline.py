@@ -18,7 +18,7 @@ from cluster import _pipeline_graph as graphs
 from cluster import files, queue, request
 from cluster._directory import locked
 from cluster._pipeline_record import Record
-from cluster._pipeline_steps import Output, Step, ask_at_once, outputs_in
+from cluster._pipeline_steps import Output, Step, ask_at_once
 from cluster._pipeline_submit import hand_over, sort_out
 from cluster.array import JobArray
 from cluster.errors import OptionsError
@@ -142,13 +142,8 @@ class Pipeline:
                 f"{', '.join(DEPENDENCY_TYPES)}."
             )
         waits = {self._name_of(step, other): type for other in _each(depends_on)}
-        for other in outputs_in((step.command, step.args, step.kwargs, step.items)):
+        for other in step.takes:
             name = self._name_of(step, other)
-            if not step.is_function:
-                raise OptionsError(
-                    f"step {step.name!r} is a command: it cannot be given {other.output!r}. Only "
-                    "functions can; let a function write it into a file."
-                )
             if waits.setdefault(name, "afterok") != "afterok":
                 raise OptionsError(
                     f"step {step.name!r} takes the output of {name!r} and waits for it by "

@@ -256,7 +256,7 @@ class Cluster:
         """Have a running job ended and queued again, to wait until `resume`."""
         own, client = _own_id(id), self._machine.client
         before = self.job(own).attempt
-        self._change(waiting={**self._plan.waiting, own: "not before the end of a preemption"})
+        self._change(waiting={**self._plan.waiting, own: "Begin: after a preemption"})
         client.control("pause")  # else it would be started again before it is held
         try:
             client.act("requeue", [own])

@@ -133,10 +133,16 @@ def load_call(source: Bytes | str) -> tuple[Any, Any, Any]:
     if at > len(data):
         raise Refused(f"the call was cut short: {len(data)} of {at} bytes are here")
     function, args, kwargs = pickle.loads(pickled, buffers=buffers)
-    inner = getattr(function, "func", function)  # functools.partial
     for name, value in names.items():
-        getattr(inner, "__globals__", {}).setdefault(name, value)
+        getattr(_innermost(function), "__globals__", {}).setdefault(name, value)
     return function, args, kwargs
+
+
+def _innermost(function: Any) -> Any:
+    """Find the user's function behind `functools.partial` and what we put around it."""
+    for _ in range(8):  # an object of the user's may well be its own `func`
+        function = getattr(function, "func", function)
+    return function
 
 
 def check_versions(python: tuple[int, int], cloudpickle_version: str) -> None:
@@ -298,7 +304,7 @@ def _stand_in_for_main(function: Any) -> None:
     script are looked for there.  `__file__` too: a spawned process reads the script.
     """
     main = vars(sys.modules["__main__"])
-    inner = getattr(function, "func", function)  # functools.partial
+    inner = _innermost(function)
     inner = getattr(inner, "__func__", inner)  # a method
     names = getattr(inner, "__globals__", {})
     if names.get("__name__") == "__main__":

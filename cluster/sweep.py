@@ -82,7 +82,7 @@ class Sweep:
         chosen = f"{files.safe_stem(self.name)}.sweep" if directory is None else directory
         self.directory = Path(os.path.abspath(chosen))
         self._given = {
-            "grid": grid, "paired": paired, "defaults": defaults, "max_runs": max_runs,
+            "paired": self.grid.paired, "defaults": self.grid.defaults, "max_runs": max_runs,
             "mode": mode, "name": self.name, "options": options,
         }  # fmt: skip
 

@@ -174,7 +174,8 @@ def test_a_client_that_keeps_ids_for_ever_cancels_a_stranger(slurm: Cluster) -> 
     other = slurm.submit("echo $SLURM_JOB_ID > id; sleep 600", "-o", "/dev/null")
     slurm.wait_for(slurm.jobs()[-1].id, "RUNNING")
 
-    assert other == mine
+    slurm.run("until [ -s id ]; do sleep 0.01; done")
+    assert (other, Path("id").read_text()) == (mine, f"{mine}\n")
     ask(f"scancel {mine}")  # clearing up after its own job, long since over
     slurm.wait_idle()
 
@@ -304,7 +305,7 @@ def test_a_client_that_waits_for_running_to_pass_takes_a_preempted_job_for_done(
     slurm.preempt(id)
 
     assert ask(f"squeue -h -j {id} -t RUNNING") == ""  # "so it must have ended"
-    assert ask(f"squeue -h -j {id} -o %t") == "PD"
+    assert ask(f"squeue -h -j {id} -o '%t %r'") == "PD BeginTime"
 
     slurm.resume(id)
     assert slurm.wait_for(id, "RUNNING").attempt == 2

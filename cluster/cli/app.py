@@ -35,6 +35,8 @@ from cluster.errors import (
 VERBS = {
     "run": "Run a command as a job: wait, print what it prints, exit with its code.",
     "submit": "Queue a command and print the id of its job.",
+    "array": "Queue a command once for each index or item; retry what failed.",
+    "launch": "Start the ranks of a parallel program, here or in the job this is in.",
     "list": "List jobs: waiting and running ones, unless told otherwise.",
     "show": "Show all about jobs, and why they wait.",
     "wait": "Wait until jobs have ended.",

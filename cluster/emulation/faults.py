@@ -33,7 +33,7 @@ __all__ = ["FILE", "Failure", "FaultyMachine", "Plan", "handle", "read", "show_l
 
 FILE = "file"  # of `Settings.faults`: the path of the plan
 LATE = "late"  # below the state directory: what is to appear later
-_OWN_ID = re.compile(rb"\0(?:job|array|label)(\d*)\0")
+_OWN_ID = re.compile(rb"\0(?:job|array|label|member)(\d*)\0")
 BOOKS: Mapping[str, tuple[str, ...]] = {
     "slurm": ("sacct", "sreport"),
     "pbs": ("tracejob",),
@@ -249,12 +249,13 @@ class FaultyMachine(Machine):
         since: float = 0.0,
         elements: bool = False,
         limit: int = 0,
+        folded: bool = False,
     ) -> list[Row]:
         """Give jobs as the cluster in trouble knows them."""
         asked = None if ids is None else [self._real(id) for id in ids]
         now = time.time()
         found = []
-        for row in super().rows(asked, since=since, elements=elements):
+        for row in super().rows(asked, since=since, elements=elements, folded=folded):
             info = self._seen(row.info, now)
             if info is not None and (not states or info.state in states):
                 found.append(Row(info))

@@ -1,23 +1,25 @@
 """How the ranks of a parallel program are started: mpiexec, srun, or a launcher of one's own.
 
-    launcher="mpi"                   mpiexec, or mpirun where there is no such program
-    launcher="mpiexec --verbose"     words behind the name are handed to the launcher
-    launcher="mine"                  an entry point `mine` in the group `cluster.launchers`
+launcher="mpi"                   mpiexec, or mpirun where there is no such program
+launcher="mpiexec --verbose"     words behind the name are handed to the launcher
+launcher="mine"                  an entry point `mine` in the group `cluster.launchers`
 """
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from cluster.errors import OptionsError
-from cluster.launchers.base import Launcher, Part, Ranks, read_parts, with_more
+from cluster.launchers.base import Launcher, Part, Ranks, read_parts
 from cluster.launchers.mpi import Mpi
 from cluster.launchers.srun import Srun
 
 __all__ = [
-    "GROUP", "Launcher", "Part", "Ranks", "command", "get", "names", "programs_of", "read_parts",
+    "GROUP", "Launcher", "Part", "Ranks", "argv", "get", "names", "programs_of", "read_parts",
 ]  # fmt: skip
 
 GROUP = "cluster.launchers"  # of entry points
@@ -27,6 +29,7 @@ _OURS: dict[str, Callable[[], Launcher]] = {
     "mpirun": lambda: Mpi("mpirun"),
     "srun": Srun,
 }
+_MPI = re.compile(r"(.*/)?mpi(exec|run)([.-][\w.-]+)?\Z")  # /opt/mpich/bin/mpiexec.hydra
 
 
 def names() -> list[str]:
@@ -48,6 +51,8 @@ def get(name: str) -> Launcher:
     """
     if name in _OURS:
         return _OURS[name]()
+    if _MPI.match(name):
+        return Mpi(name)
     point = _theirs().get(name)
     if point is None:
         raise OptionsError(f"launcher {name!r} is unknown. There are: {', '.join(names())}.")
@@ -60,30 +65,25 @@ def get(name: str) -> Launcher:
     return made
 
 
-def command(
-    argv: Sequence[str], options: Mapping[str, Any], *, shared: bool
-) -> list[str]:
-    """Give the command that starts the ranks of a job's program.
+def argv(words: Sequence[str], line: str, ranks: Ranks, *, is_text: bool = False) -> list[str]:
+    """Give the command that starts the ranks of a program.
 
     Args:
-        argv: the program; parts of an MPMD program with `:` between them.
-        options: the job's: launcher, tasks, nodes, cores, env.
-        shared: see `Ranks`.
+        words: the program; parts of an MPMD program with `:` between them.
+        line: name of the launcher, and words for it.
+        ranks: how they are laid out; with 0 `tasks`, the parts say how many there are.
+        is_text: it is one program, whatever words it has.
 
     Raises:
         OptionsError: there is no such launcher, or the numbers do not fit.
     """
-    name, *more = _words(options["launcher"])
-    parts, total = read_parts(argv, options.get("tasks"))
-    nodes = options.get("nodes", 1)
-    ranks = Ranks(
-        tasks=total,
-        per_node=-(-total // nodes) if nodes > 1 else 0,
-        cores=options.get("cores", 1),
-        env=tuple(options.get("env") or ()),
-        shared=shared,
-    )
-    return get(name).argv(parts, with_more(ranks, more))
+    name, *more = _words(line)
+    if is_text:
+        parts = [Part(ranks.tasks, tuple(words))]
+    else:
+        parts, total = read_parts(words, ranks.tasks or None)
+        ranks = replace(ranks, tasks=total)
+    return get(name).argv(parts, replace(ranks, more=tuple(more)))
 
 
 def programs_of(line: str) -> Sequence[str]:

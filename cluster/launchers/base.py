@@ -8,7 +8,7 @@ must know.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from cluster.errors import OptionsError
@@ -112,8 +112,3 @@ def _read_part(words: list[str]) -> Part:
     if not words:
         raise OptionsError("a program is missing beside ':'. As in: server : -n 3 worker")
     return Part(tasks, tuple(words))
-
-
-def with_more(ranks: Ranks, words: Sequence[str]) -> Ranks:
-    """Add the user's own words for the launcher."""
-    return replace(ranks, more=(*ranks.more, *words))

@@ -80,17 +80,19 @@ class Mpi:
 
     def _text(self, ranks: Ranks) -> str:
         first, *others = self.programs
-        lines = [f"mpi={first}"]
-        lines += [f"command -v $mpi >/dev/null 2>&1 || mpi={other}" for other in others]
+        lines = [f"mpi={shlex.quote(first)}"]
+        lines += [
+            f'command -v "$mpi" >/dev/null 2>&1 || mpi={shlex.quote(other)}' for other in others
+        ]
         missing = shlex.quote(_MISSING.format(program=" or ".join(self.programs)))
         known = "|".join(f'*"{word}"*' for word in _OPEN_MPI)
         return "\n".join(
             [
                 *lines,
-                f"command -v $mpi >/dev/null 2>&1 || {{ echo {missing} >&2; exit 127; }}",
-                'case "$($mpi --version 2>&1)" in',
-                f'{known}) exec $mpi {_line(words("openmpi", ranks))}"$@" ;;',
-                f'*) exec $mpi {_line(words("hydra", ranks))}"$@" ;;',
+                f'command -v "$mpi" >/dev/null 2>&1 || {{ echo {missing} >&2; exit 127; }}',
+                'case "$("$mpi" --version 2>&1)" in',
+                f'{known}) exec "$mpi" {_line(words("openmpi", ranks))}"$@" ;;',
+                f'*) exec "$mpi" {_line(words("hydra", ranks))}"$@" ;;',
                 "esac",
             ]
         )

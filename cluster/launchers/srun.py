@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+from cluster.errors import OptionsError
 from cluster.launchers.base import Part, Ranks
 
 __all__ = ["Srun"]
@@ -16,7 +17,16 @@ class Srun:
     programs: Sequence[str] = ("srun",)
 
     def argv(self, parts: Sequence[Part], ranks: Ranks) -> list[str]:
-        """Give the command; several programs go through a file that srun reads."""
+        """Give the command; of several programs each rank takes its own.
+
+        Raises:
+            OptionsError: this is no job of Slurm.
+        """
+        if ranks.shared:
+            raise OptionsError(
+                "launcher 'srun' starts the ranks of a job of Slurm, and this is none. "
+                "Use launcher='mpi'."
+            )
         found = ["srun", f"--ntasks={ranks.tasks}", "--kill-on-bad-exit=1"]
         # A step does not inherit the cores per task of its job since Slurm 22.05.
         found += [f"--cpus-per-task={ranks.cores}"]
@@ -24,30 +34,18 @@ class Srun:
         found += ranks.more
         if len(parts) == 1:
             return [*found, *parts[0].argv]
-        return ["/bin/sh", "-c", _text(found, parts), "srun"]
+        return [*found, "/bin/sh", "-c", _choice(parts)]
 
 
-def _text(found: Sequence[str], parts: Sequence[Part]) -> str:
-    lines, first = [], 0
+def _choice(parts: Sequence[Part]) -> str:
+    """Write the shell text by which each rank becomes its program.
+
+    Not srun's --multi-prog: what the file of that says is split anew, and no
+    quotes keep every argument as it is.
+    """
+    lines, last = ["case $SLURM_PROCID in"], 0
     for part in parts:
-        last = first + part.tasks - 1
-        places = str(first) if first == last else f"{first}-{last}"
-        lines.append(f"{places} {' '.join(map(_quoted, part.argv))}")
-        first = last + 1
-    return "\n".join(
-        [
-            "file=$(mktemp) || exit",
-            f"printf '%s\\n' {shlex.join(lines)} > \"$file\"",
-            f'{shlex.join(found)} --multi-prog "$file"',
-            "code=$?",
-            'rm -f -- "$file"',
-            "exit $code",
-        ]
-    )
-
-
-def _quoted(word: str) -> str:
-    """Write a word of the file: srun knows both quotes and the backslash, and %t and %o."""
-    plain = all(char.isalnum() or char in "-_./=:,+@" for char in word)
-    escaped = "".join(f"\\{char}" if char in "\\\"'" else char for char in word)
-    return word if plain and word else f'"{escaped}"'
+        places = "|".join(str(last + place) for place in range(part.tasks))
+        lines.append(f"{places}) exec {shlex.join(part.argv)} ;;")
+        last += part.tasks
+    return "\n".join([*lines, "esac"])

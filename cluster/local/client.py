@@ -126,12 +126,14 @@ class Client:
         limit: int = 0,
         elements: bool = False,
         namespace: str = "",
+        folded: bool = False,
     ) -> list[wire.JobInfo]:
         """Give jobs, ordered by id; see `wire.Query` for what the fields select."""
         chosen = None if ids is None else tuple(ids)
 
         def build(seq: int, _: Connection) -> wire.Query:
-            return wire.Query(seq, chosen, tuple(states), name, since, limit, elements, namespace)
+            fields = (chosen, tuple(states), name, since, limit, elements, namespace, folded)
+            return wire.Query(seq, *fields)
 
         found: list[wire.JobInfo] = self._ask(build, list[wire.JobInfo])
         return found

@@ -119,7 +119,7 @@ def _own_specs(specs: Iterable[JobSpec]) -> Iterator[JobSpec]:
 
 def _query(server: Server, peer: Connection, message: wire.Query) -> list[JobInfo]:
     if message.ids is not None:
-        found = [info for label in message.ids for info in _infos(server, label, message.elements)]
+        found = [info for label in message.ids for info in _infos(server, label, message)]
         return list({info.id: info for info in found}.values())
     rows = [info for info in _live(server, message) if _matches(info, message)]
     wanted = message.states
@@ -179,13 +179,21 @@ def _live(server: Server, message: wire.Query) -> list[JobInfo]:
         if not message.elements:
             rows.append(view.array_info(array, queue, now, host))
             continue
-        if array.spec.array is None:
-            continue
-        for position in range(array.next, array.count):
-            if position not in array.touched:
-                index = array.spec.array.indices()[position]
-                found = view.element_info(array, index, queue, now)
-                rows += [found] if found else []
+        rows += _untouched(server, array, folded=message.folded)
+    return rows
+
+
+def _untouched(server: Server, array: Array, *, folded: bool) -> list[JobInfo]:
+    """Show the elements of a live array that are no jobs of their own yet."""
+    if array.spec.array is None:
+        return []
+    indices = array.spec.array.indices()
+    left = [indices[at] for at in range(array.next, array.count) if at not in array.touched]
+    shown = left[:1] if folded else left
+    infos = [view.element_info(array, index, server.queue, server.now) for index in shown]
+    rows = [info for info in infos if info is not None]
+    if folded and rows:
+        return [msgspec.structs.replace(rows[0], indices=tuple(left))]
     return rows
 
 
@@ -196,13 +204,18 @@ def closed_info(server: Server, record: Job | Array) -> JobInfo:
     return view.final_info(record, server.host)
 
 
-def _infos(server: Server, label: str, elements: bool) -> list[JobInfo]:
+def _infos(server: Server, label: str, message: wire.Query) -> list[JobInfo]:
     found = info_of(server, label)
     if found is None:
         return []
     array = server.queue.arrays.get(int(label)) if label.isdecimal() else None
-    if not elements or (array is None and not found.counts):
+    if not message.elements or (array is None and not found.counts):
         return [found]
+    if array is not None and message.folded:
+        queue, now, host = server.queue, server.now, server.host
+        known = {job.label: closed_info(server, job) for job in server.store.elements(array.id)}
+        known |= {j.label: view.job_info(j, queue, now, host) for j in queue.live_elements(array)}
+        return [*known.values(), *_untouched(server, array, folded=True)]
     spec = array.spec.array if array else server.store.spec(int(label)).array
     assert spec is not None
     indices = spec.indices()

@@ -75,7 +75,8 @@ class Query(_Message, frozen=True, tag="query"):
     `ids` None means by the other fields: `states` (empty: all), `name` (shell
     pattern; empty: all), `since` (ended or submitted after, seconds), `limit`
     (0: all; the newest so many).  With `ids`, unknown ones are left out.
-    An array is one JobInfo unless `elements`.
+    An array is one JobInfo unless `elements`; with `folded` too, the elements of
+    a live array that nobody has touched are the first of them with `indices`.
     """
 
     seq: int
@@ -86,6 +87,7 @@ class Query(_Message, frozen=True, tag="query"):
     limit: int = 0
     elements: bool = False
     namespace: str = ""
+    folded: bool = False
 
 
 class Fetch(_Message, frozen=True, tag="fetch"):
@@ -209,6 +211,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     `exitcode` None: it did not run to an end of its own; `signal` 0: none.
     `ending`: final for the user, its processes are still being ended.
     `counts`: for an array, elements per state.
+    `indices`: the elements that this stands for, see `Query.folded`.
     `stdout`, `stderr`: the user's files, or while it runs the queue's own.
     """
 
@@ -248,6 +251,7 @@ class JobInfo(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     extra: bytes = b""
     stdout: bytes = b""
     stderr: bytes = b""
+    indices: tuple[int, ...] = ()
 
 
 class Output(msgspec.Struct, frozen=True, array_like=True):

@@ -396,10 +396,19 @@ class Poller:
 
     def _believed(self, id: str) -> JobInfo | None:
         """Give a job as its record tells it, even while the books may still overrule that."""
-        part = self.follow(split_id(id)[0]).parts.get(id)
+        parts = self.follow(split_id(id)[0]).parts
+        part = parts.get(id)
         if part is not None and part.final is None and part.record is not None:
             return recorded(part, part.record)
-        return self.part_info(id)
+        info = self.part_info(id)
+        if info is None or not info.counts:
+            return info
+        told = [
+            recorded(each, each.record) if each.final is None and each.record else each.final
+            for each in parts.values()
+        ]
+        counts = Counter(each.state if each else states.PENDING for each in told)
+        return msgspec.structs.replace(info, counts=dict(counts))
 
     def part_info(self, id: str) -> JobInfo | None:
         """Give what is known of a job or an element; None if there is no such."""

@@ -33,6 +33,8 @@ from cluster.schedulers._entries import (
     told,
 )
 from cluster.schedulers._late import wait_for
+from cluster.schedulers._launching import problems as launcher_problems
+from cluster.schedulers._launching import with_launcher
 from cluster.schedulers._programs import Programs
 from cluster.schedulers._submitting import Submitter, mark_of, new_mark
 from cluster.schedulers._watch import EndingsSource
@@ -114,7 +116,7 @@ class CommandScheduler:
         """Make the text of the job's files; write none."""
         kept = replace(request, dependencies=told(request.dependencies))
         return cluster_scripts.make(
-            self.dialect, kept, directory=directory, stem=stem, suffix=suffix,
+            self.dialect, with_launcher(kept), directory=directory, stem=stem, suffix=suffix,
             mark=new_mark(), records=records_of(kept, self.dialect, self.registry),
         )  # fmt: skip
 
@@ -131,7 +133,7 @@ class CommandScheduler:
         problems = checks.path_problems(
             request.cwd, {"outfile": request.stdout, "errfile": request.stderr}
         )
-        problems += cluster_scripts.problems(request)
+        problems += cluster_scripts.problems(request) + launcher_problems(request)
         problems += [self.dialect.missing[key] for key in missing(request, self.dialect)]
         kept = replace(request, dependencies=told(request.dependencies))
         try:

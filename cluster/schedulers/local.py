@@ -10,7 +10,8 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -22,6 +23,7 @@ from cluster.local.wire import Env
 from cluster.payload import Payload
 from cluster.schedulers import checks, local_scripts
 from cluster.schedulers.base import (
+    Call,
     Command,
     Content,
     Ending,
@@ -62,6 +64,7 @@ class LocalScheduler:
     def scripts(self, request: Request, *, directory: str, stem: str, suffix: str) -> Scripts:
         """Make the text of the job's files; write none."""
         python = os.fsdecode(_python(request.options))
+        request = replace(request, program=_launched(request.program, request.options))
         return local_scripts.make(
             request, directory=directory, stem=stem, suffix=suffix, python=python
         )
@@ -92,9 +95,13 @@ class LocalScheduler:
         base = env if inherited is None else inherited
         changed = changes(options, base)
         path = changed.value(b"PATH", base) or DEFAULT_PATH
-        if isinstance(request.program, Command):
+        if options.get("launcher"):
+            from cluster.schedulers import _launching
+
+            problems += _launching.problems_here(request, path=path)
+        elif isinstance(request.program, Command):
             problems += _check_command(request, changed, path, base)
-        else:
+        if not isinstance(request.program, Command):
             problems += _check_call(options)
         if options.get("venv"):
             bin = os.path.join(os.fsencode(options["venv"]), b"bin")
@@ -331,7 +338,7 @@ def _launch(request: Request, changed: Changes, hash: str, payload_file: bytes) 
         "cwd": request.cwd,
         "umask": current_umask() if mask is None else mask,
         "env": hash,
-        "env_set": changed.set,
+        "env_set": _threads(options) | changed.set,
         "env_unset": changed.unset,
         "stdout": request.stdout,
         "stderr": request.stderr,
@@ -341,7 +348,7 @@ def _launch(request: Request, changed: Changes, hash: str, payload_file: bytes) 
         "warn_before_s": warn_before_s,
     }
     if isinstance(request.program, Command):
-        return Launch(argv=_argv(request.program, options), **common)
+        return Launch(argv=_argv(_launched(request.program, options), options), **common)
     payload = request.payload
     assert payload is not None
     return Launch(
@@ -354,6 +361,27 @@ def _launch(request: Request, changed: Changes, hash: str, payload_file: bytes) 
         sys_path=_sys_path(options),
         **common,
     )
+
+
+Program = TypeVar("Program", Command, Command | Call)
+
+
+def _launched(program: Program, options: Mapping[str, Any]) -> Program:
+    if not options.get("launcher") or not isinstance(program, Command):
+        return program
+    from cluster.schedulers import _launching
+
+    return _launching.launched(program, options, shared=True)
+
+
+def _threads(options: Mapping[str, Any]) -> dict[bytes, bytes]:
+    """Give each rank as many threads as it has cores; the queue would give it all of the job's."""
+    if not options.get("launcher"):
+        return {}
+    from cluster.schedulers.cluster_scripts import THREADS
+
+    count = str(options.get("cores", 1)).encode()
+    return {name.encode(): count for name in THREADS}
 
 
 def _argv(program: Command, options: Mapping[str, Any]) -> tuple[bytes, ...]:

@@ -28,7 +28,6 @@ TREE = HERE.parent.parent
 DOCUMENT = TREE / "docs" / "emulation.md"
 BEGIN, END = "<!-- clients: begin -->", "<!-- clients: end -->"
 TIMEOUT_S = 300.0
-_PLUGIN = {"slurm": "executor-plugin-slurm", "generic": "executor-plugin-cluster-generic"}
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,11 @@ def _psij(family: str, name: str) -> Client:
     return Client("psij", ("psij-python",), family, ("psij_jobs.py", name), what)
 
 
+def _nipype(family: str, plugin: str) -> Client:
+    what = f"plug-in {plugin}: a workflow of two nodes"
+    return Client("nipype", ("nipype",), family, ("nipype_workflow.py", plugin), what)
+
+
 CLIENTS = (
     Client("submitit", ("submitit",), "slurm", ("submitit_slurm.py",),
            "call, array, failure, two tasks, cancel, checkpoint and requeue"),
@@ -98,6 +102,17 @@ CLIENTS = (
     _psij("pbs", "pbs"),
     Client("cluster-api", ("py-cluster-api",), "lsf", ("cluster_api_lsf.py",),
            "job, failure, array, cancel"),
+    _nipype("slurm", "SLURM"),
+    _nipype("pbs", "PBS"),
+    _nipype("torque", "PBS"),
+    _nipype("sge", "SGE"),
+    _nipype("lsf", "LSF"),
+    Client("toil", ("toil",), "slurm", ("toil_workflow.py", "slurm"),
+           "batch system slurm: three jobs and one after them"),
+    Client("simple-slurm", ("simple-slurm",), "slurm", ("simple_slurm_jobs.py",),
+           "array, dependency, srun"),
+    Client("clusterfutures", ("clusterfutures",), "slurm", ("clusterfutures_calls.py",),
+           "calls through its executor"),
 )  # fmt: skip
 
 

@@ -60,11 +60,13 @@ class Rules:
 
     Attributes:
         ids: finds the number of a job just submitted in what a line printed (group 1).
-        replace: (pattern, text) in this order.
+        before: (pattern, text), in this order, before the ids: dates have numbers too.
+        replace: the same, after them.
         last: does what patterns cannot.
     """
 
     ids: re.Pattern[str]
+    before: Sequence[tuple[re.Pattern[str], str]] = ()
     replace: Sequence[tuple[re.Pattern[str], str]] = ()
     last: Callable[[str], str] = str
 
@@ -126,10 +128,12 @@ def normal(said: Sequence[Said], rules: Rules) -> list[Said]:
         for match in rules.ids.finditer(f"{one.out}\n{one.err}"):
             known.setdefault(match[1], f"J{len(known) + 1}")
     longest = sorted(known, key=len, reverse=True)
-    pattern = re.compile(r"(?<!\bto )(?<![\w.])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
+    pattern = re.compile(r"(?<![\w.])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
     inside = re.compile(r"(?<=[oe.-])(" + "|".join(longest or ["$^"]) + r")(?!\d)")
 
     def clean(text: str) -> str:
+        for found, put in rules.before:
+            text = found.sub(put, text)
         text = pattern.sub(lambda match: known[match[1]], text)
         text = inside.sub(lambda match: known[match[1]], text)
         for found, put in rules.replace:

@@ -82,7 +82,7 @@ _SUBMITS = [
     "qsub -cwd -binding linear:1 -terse s.sh", "qsub -cwd -l h_rt=0:0:10 -l h_vmem=1G s.sh",
     "qsub -cwd -soft -l h_rt=5 -hard -l s_rt=9 -terse s.sh", "qsub -cwd -w v s.sh",
     "qsub -cwd -w n -S /bin/bash s.sh", "qsub -cwd -S bash plain.sh",
-    "echo '-cwd -N fromfile' >opts; qsub -@ opts s.sh", "qsub -cwd -clear -terse s.sh",
+    "echo '-cwd -N fromfile' >opts; qsub -@ opts s.sh", "qsub -clear -cwd -terse s.sh",
     "qsub -cwd -v A=1,B='x y' -terse s.sh", "qsub -cwd -shell n -b y /bin/echo hi",
 ]  # fmt: skip
 
@@ -220,20 +220,26 @@ _DATE = r"[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4}"
 RULES = Rules(
     ids=re.compile(r'(?m)^(?:Your (?:job|job-array) |Your immediate job )?(\d{3,})(?:\.[-\d:,]+)?'
                    r'(?: \("[^"]*"\) has been submitted)?$'),
-    replace=[
+    before=[
         (re.compile(p, re.MULTILINE), r)
         for p, r in (
-            (r"^ *(J\d+) (\d\.\d{5}) ", r"\1 \2 "),
             (r"\d\d/\d\d/\d{4} \d\d:\d\d:\d\d(?:\.\d+)?", "DATE"),
             (_DATE, "DATE"),
             (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", "DATE"),
             (r"<(JB_submission_time|JAT_start_time)>\d+<", r"<\1>N<"),
+            (r'invalid priority "2000"|-1023 to 1024', "PRIORITY"),
+        )
+    ],
+    replace=[
+        (re.compile(p, re.MULTILINE), r)
+        for p, r in (
+            (r"^ *(J\d+) (\d\.\d{5}) ", r"\1 \2 "),
             (r"(?<=^)(J\d+) 0\.(?!00000)\d{5} ", r"\1 PRIOR "),
             (r"<JAT_prio>0\.(?!00000)\d{5}<", "<JAT_prio>PRIOR<"),
             (r"\blocalhost\b", "vm"),
             (r"/home/" + USER + r"|/root", "HOME"),
             (r"/tmp/cluster-\w+/emulation/sge/bin:", ""),
-            (r"<UA_value>[^<]*<", "<UA_value>X<"),
+            (r"(?s) *<JAT_scaled_usage_list>.*?</JAT_scaled_usage_list>\n", ""),
             (r"^(vm +lx-amd64 +\d+ +\d+ +\d+ +\d+) .*", r"\1 LOAD"),
             (rf"(?<![\w.])({USER}|root)" + r"(?=[ @:<\x22]|$)", "USER"),
             (r"USER +", "USER "),

@@ -13,6 +13,8 @@ from cluster import schedulers
 from cluster.testing.contract import *  # noqa: F403
 from cluster.testing.contract import Site
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
 
 @pytest.fixture(scope="module", params=["pbs", "torque"])
 def site(

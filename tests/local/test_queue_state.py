@@ -520,6 +520,56 @@ def test_a_chain_of_five_thousand_is_cancelled_without_recursion():
 # ---------------------------------------------------------------- arrays
 
 
+def test_one_of_several_dependencies_may_be_enough():
+    driver = Driver(cores=1)
+    driver.submit(
+        job(),
+        job(),
+        job(dependencies=after("@0", "@1"), either=True),
+        job(dependencies=after("@0", "@1"), either=True),
+    )
+
+    driver.exit(1, 3)
+    assert "3" not in driver.ended  # the other one may still hold
+    driver.exit(2)
+    driver.exit(3)
+    assert driver.started() == ["4"]
+
+
+def test_with_one_of_several_a_job_is_given_up_only_when_none_can_hold():
+    driver = Driver(cores=1)
+    driver.submit(job(), job(), job(dependencies=after("@0", "@1"), either=True))
+
+    driver.exit(1, 3)
+    driver.exit(2, 3)
+
+    assert driver.ended["3"][0] == states.CANCELLED
+
+
+def test_elements_may_each_wait_for_their_like_in_another_array():
+    driver = Driver(cores=4)
+    driver.submit(job(array=ArraySpec(0, 3), hold=True))
+    corresponding = after("1", type="aftercorr")
+    driver.submit(job(array=ArraySpec(0, 3), dependencies=corresponding, on_unsatisfiable="pend"))
+
+    driver.act("release", "1")
+    driver.exit(2, 0)
+    assert driver.started() == ["5_0"]
+    driver.exit(3, 1)
+    assert driver.started() == []
+    assert "waits for ever" in driver.why(7)
+
+
+def test_an_array_may_have_any_indices():
+    driver = Driver(cores=4)
+
+    driver.submit(job(array=ArraySpec(1, 3, listed=(1, 3, 7))))
+
+    assert driver.started() == ["1_1", "1_3", "1_7"]
+    assert driver.queue.find("1_3") is driver.queue.jobs[3]
+    assert driver.queue.find("1_2") is None
+
+
 def test_an_array_is_one_record_until_its_elements_start():
     driver = Driver()
 

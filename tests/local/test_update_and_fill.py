@@ -117,3 +117,45 @@ def test_what_runs_can_only_be_remarked_upon(client: Client) -> None:
     assert client.query([first])[0].extra == b"late"
     client.act("cancel", [first])
     assert client.update(["999"], name="x") == {"999": "no such job"}
+
+
+def test_elements_that_nobody_touched_may_be_one_row(client: Client) -> None:
+    id = submit(client, "true", array=ArraySpec(1, 5, 2), hold=True)
+    client.act("cancel", [f"{id}_5"])
+
+    rows = client.query([id], elements=True, folded=True)
+
+    assert {row.id: row.indices for row in rows} == {
+        f"{id}_1": (1, 3, 7, 9),
+        f"{id}_5": (),
+    }
+    client.act("cancel", [id])
+
+
+def test_a_job_that_is_ended_gets_the_note_of_its_submitter(client: Client, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    note = b"*** job " + place("member") + b" ended at " + place("time") + b"\n"
+    launch = Launch(
+        argv=(b"sleep", b"60"), stdout=os.fsencode(log), stderr=os.fsencode(log), fills=True,
+        notes={"walltime": note},
+    )  # fmt: skip
+    id = submit(client, launch=launch, walltime_s=0.2)
+
+    for _ in client.wait([id], timeout=20):
+        pass
+
+    assert log.read_text().startswith(f"*** job {id} ended at 20")
+
+
+def test_a_variable_that_becomes_empty_is_not_set(client: Client, tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    launch = Launch(
+        argv=(b"sh", b"-c", b"echo ${AGAIN-unset}[$EMPTY]${EMPTY-unset}"), stdout=os.fsencode(log),
+        env_set={b"AGAIN": place("again"), b"EMPTY": b""}, fills=True,
+    )  # fmt: skip
+    id = submit(client, launch=launch)
+
+    for _ in client.wait([id], timeout=20):
+        pass
+
+    assert log.read_text() == "unset[]\n"

@@ -141,7 +141,7 @@ class Submission:
         dependencies, either = found or ((), False)
         chosen = self.values
         spec = {
-            "name": self.name.replace("\n", ";")[:4094] or "bsub",
+            "name": _clean(self.name.replace("\n", ";")[:4094]) or "bsub",
             "cores": self.slots,
             "memory_mib": self.memory_mib,
             "gpus": self.gpus,
@@ -154,7 +154,7 @@ class Submission:
             "either": either,
             "on_unsatisfiable": "cancel" if "ti" in chosen else "pend",
             "requeue": "r" in chosen,
-            "comment": chosen.get("Jd", ""),
+            "comment": _clean(chosen.get("Jd", "")),
             "codes": _codes(chosen.get("Q", "")),
             "array": self.array,
         }
@@ -197,15 +197,15 @@ class Submission:
         }
         return Extra(
             partition=self.queue,
-            account=chosen.get("P", "default"),
-            comment=chosen.get("Jd", ""),
+            account=_clean(chosen.get("P", "default")),
+            comment=_clean(chosen.get("Jd", "")),
             cores=self.slots,
             memory_mib=self.memory_mib,
             gpus=self.gpus,
-            command=self.flat[:4094],
-            cwd=os.fsdecode(call.cwd),
-            submit=shlex.join(["bsub", *call.argv]),
-            options={name: value for name, value in kept.items() if value},
+            command=_clean(self.flat[:4094]),
+            cwd=_clean(os.fsdecode(call.cwd)),
+            submit=_clean(shlex.join(["bsub", *call.argv])),
+            options={name: _clean(value) for name, value in kept.items() if value},
         )
 
     # ------------------------------------------------------------ its process
@@ -339,6 +339,11 @@ def _streams(call: Call, chosen: Mapping[str, str]) -> dict[str, str]:
 
 
 _KEEP_PATH = '[ -z "$BASH_ENV" ] || . "$BASH_ENV"'
+
+
+def _clean(text: str) -> str:
+    """Make text that may hold any bytes fit to be shown."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _limits(chosen: Mapping[str, str]) -> list[str]:

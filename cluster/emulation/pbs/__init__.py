@@ -1,6 +1,6 @@
 """The commands of PBS: OpenPBS as family "pbs", Torque as family "torque".
 
-    qsub        words -> wishes, resources, outputs, depend -> starting -> the queue
+    qsub        words -> wishes, resources, outputs, depend -> starting -> submission
     qstat ...   views -> state, attributes -> tables, show
     qdel ...    ids -> steering
 

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import shlex
 from contextlib import suppress
-from datetime import datetime
 
 from cluster.emulation.call import Call, Stop
-from cluster.emulation.machine import Extra
-from cluster.emulation.pbs import depend, flavour, starting, tmpdirs, wishes
-from cluster.emulation.pbs.outputs import outputs
-from cluster.emulation.pbs.resources import BadResource, Request, merge, read
+from cluster.emulation.pbs import flavour, tmpdirs, wishes
 from cluster.emulation.pbs.state import exit_status
-from cluster.emulation.pbs.wishes import BadValue, Indices, Wishes
+from cluster.emulation.pbs.submission import submit
+from cluster.emulation.pbs.wishes import BadValue, Wishes
 from cluster.emulation.pbs.words import BadOption, directives, options
-from cluster.emulation.settings import Partition
-from cluster.errors import Unsatisfiable, WaitTimeout
-from cluster.spec import ArraySpec, Launch
+from cluster.errors import WaitTimeout
 
 __all__ = ["qsub"]
 
@@ -49,7 +42,7 @@ def qsub(call: Call) -> int:
             "qsub: interactive jobs (-I) are not emulated. Submit a script, or run the program "
             "itself: it is this machine that would run it.\n"
         )
-    id = _submit(call, own, asked, script, operands if direct else [], name)
+    id = submit(call, asked, script, operands if direct else [], name)
     if not asked.has("z"):
         call.out(f"{id}\n")
     tmpdirs.sweep(call.machine)
@@ -106,6 +99,8 @@ def _script(
         raise Stop(
             f"qsub: script file '{operands[0]}' cannot be loaded - {error.strerror}\n", 1
         ) from None
+    if b"\0" in text[:4096]:
+        raise Stop("qsub: file must be an ascii script\n", 1)
     name = os.path.basename(operands[0].rstrip("/")) or "STDIN"
     return text, name if own.is_pro else name[:64]
 
@@ -150,205 +145,6 @@ def _check(asked: Wishes, own: flavour.Flavour) -> None:
         raise BadValue("k")
     if not re.fullmatch(r"[0-7]{1,4}", asked.others.get("umask", "0")):
         raise BadValue("W")
-
-
-# ---------------------------------------------------------------- the job
-
-
-def _submit(
-    call: Call,
-    own: flavour.Flavour,
-    asked: Wishes,
-    script: bytes,
-    command: list[str],
-    name: str,
-) -> str:
-    one = asked.one
-    name = one.get("N", name)
-    queue = _queue(call, own, one.get("q", ""))
-    request = _request(call, own, asked, queue)
-    array = _array(call, own, asked)
-    workdir = starting.submitted(call)
-    if not own.is_pro and one.get("w"):
-        workdir = os.path.join(workdir, one["w"])
-    cwd = call.variable("HOME") or "/"
-    if "d" in one or "w" in one:
-        cwd = os.path.normpath(os.path.join(starting.submitted(call), one.get("d") or one["w"]))
-    files = outputs(call, own, asked, name=name, workdir=workdir, is_array=array is not None)
-    variables = {
-        key: (call.variable(key) if value is None else value) or ""
-        for key, value in asked.variables.items()
-        if value is not None or call.variable(key) is not None
-    }
-    listed = starting.origin(call, own, queue.name, variables, workdir)
-    umask = int(asked.others["umask"], 8) if "umask" in asked.others else call.umask
-    made = starting.launch(
-        call, own, _argv(call, asked, script, command), request, files,
-        name=name, queue=queue.name, listed=listed, indices=array, umask=umask,
-        cwd=os.fsencode(cwd), grace_s=float(one["K"]) if one.get("K", "").isdigit() else None,
-    )  # fmt: skip
-    waits = depend.read(call, asked.others.get("depend", ""))
-    spec = {
-        "name": name,
-        "cores": request.cores,
-        "memory_mib": request.memory_mib,
-        "gpus": request.gpus,
-        "priority": int(one.get("p", "0")),
-        "hold": "h" in one,
-        "walltime_s": request.walltime_s,
-        "dependencies": waits.dependencies,
-        "on_unsatisfiable": "cancel",
-        "requeue": one.get("r", "y") == "y",
-    }
-    if "a" in one:
-        spec["begin"] = _begin(call, one["a"])
-    if array is not None:
-        step = array.step
-        first, step = (array.listed[0], step) if step else (0, 1)
-        spec["array"] = ArraySpec(first, len(array.listed), step, array.limit)
-    extra = _extra(call, asked, request, files, array, queue.name, listed, command, workdir)
-    extra.options |= waits.options
-    env = starting.environment(call, whole=asked.has("V"))
-    if waits.is_void:
-        spec |= {"hold": True, "dependencies": ()}
-    id = _queued(call, made, spec, extra, env)
-    if waits.is_void:  # the real one takes the job, finds nobody to wait for, and deletes it
-        call.machine.act("cancel", [id])
-    label = f"{id}[].{call.machine.host}" if array else f"{id}.{call.machine.host}"
-    depend.tell(call, waits, label)
-    return label
-
-
-def _queued(
-    call: Call,
-    made: Launch,
-    spec: dict[str, object],
-    extra: Extra,
-    env: dict[bytes, bytes],
-) -> str:
-    machine, strict = call.machine, call.settings.strict
-    try:
-        return machine.submit(made, spec, extra, env, clamp=not strict)
-    except Unsatisfiable:
-        if not flavour.of(call).is_pro:
-            raise flavour.refuse(call, "limit", "MSG=cannot locate feasible nodes") from None
-        # OpenPBS keeps it: a node that is large enough may come.
-        extra.options["never"] = _short(extra, machine.capacity())
-        return machine.submit(made, {**spec, "hold": True}, extra, env, clamp=True)
-
-
-def _short(extra: Extra, there: dict[str, int]) -> str:
-    """Say what there is too little of, for the job's comment."""
-    cores, memory = there.get("cores", 0), there.get("memory_mib", 0)
-    if extra.cores > cores:
-        return f"ncpus (R: {extra.cores} A: {cores} T: {cores})"
-    if extra.memory_mib > memory:
-        return f"mem (R: {extra.memory_mib}mb A: {memory}mb T: {memory}mb)"
-    return f"ngpus (R: {extra.gpus} A: {there.get('gpus', 0)} T: {there.get('gpus', 0)})"
-
-
-def _queue(call: Call, own: flavour.Flavour, asked: str) -> Partition:
-    """Find the queue: what was shaped, or any; a strict cluster without a shape has one."""
-    name = asked.partition("@")[0]
-    shaped = call.settings.partitions
-    if not name:
-        return shaped[0] if shaped else Partition(name=own.queue)
-    for one in shaped:
-        if one.name == name:
-            return one
-    if shaped or (call.settings.strict and name != own.queue):
-        raise flavour.refuse(call, "queue")
-    return Partition(name=name)
-
-
-def _request(call: Call, own: flavour.Flavour, asked: Wishes, queue: Partition) -> Request:
-    try:
-        named = read(asked.resources)
-    except BadResource as error:
-        raise flavour.refuse(call, error.kind, f"Resource_List.{error.name}") from None
-    request = merge(named, is_pro=own.is_pro)
-    if queue.walltime_s and not request.walltime_s:
-        request.walltime_s = queue.walltime_s
-    too_long = queue.walltime_s and request.walltime_s > queue.walltime_s
-    too_wide = call.settings.strict and queue.cores and request.cores > queue.cores
-    if too_long or too_wide:
-        raise flavour.refuse(call, "limit")
-    return request
-
-
-def _array(call: Call, own: flavour.Flavour, asked: Wishes) -> Indices | None:
-    for letter in "Jt":
-        if letter in asked.one:
-            try:
-                return wishes.indices(asked.one[letter], is_pro=letter == "J")
-            except BadValue as error:
-                raise flavour.usage(call, f"illegal -{error} value") from None
-    return None
-
-
-def _begin(call: Call, text: str) -> float:
-    try:
-        return wishes.begin(text, datetime.now())
-    except BadValue:
-        raise flavour.usage(call, "illegal -a value") from None
-
-
-def _argv(call: Call, asked: Wishes, script: bytes, command: list[str]) -> list[bytes]:
-    if command:
-        return [os.fsencode(word) for word in command]
-    path = call.machine.spool(script, "job.SC")
-    arguments = [os.fsencode(word) for word in shlex.split(asked.one.get("F", ""))]
-    if script.startswith(b"#!"):
-        return [path, *arguments]
-    shell = asked.one.get("S", "").partition(",")[0].partition("@")[0]
-    return [os.fsencode(shell or call.variable("SHELL") or "/bin/bash"), path, *arguments]
-
-
-def _extra(
-    call: Call,
-    asked: Wishes,
-    request: Request,
-    files: starting.Outputs,
-    array: Indices | None,
-    queue: str,
-    listed: dict[str, str],
-    command: list[str],
-    workdir: str,
-) -> Extra:
-    one = asked.one
-    kept = {
-        "l": json.dumps(request.listed),
-        "v": json.dumps(listed),
-        "out": files.shown_out,
-        "err": files.shown_err,
-        **{letter: one[letter] for letter in "jkmMrSP" if letter in one},
-    }
-    if "h" in one:
-        kept["holds"] = "u"
-    if array is not None:
-        kept["array"] = array.text
-        if array.limit:
-            kept["limit"] = str(array.limit)
-        if not array.step:
-            kept["indices"] = ",".join(map(str, array.listed))
-    if "umask" in asked.others:
-        kept["umask"] = asked.others["umask"]
-    for name in ("stagein", "stageout", "group_list", "sandbox", "block", "x"):
-        if name in asked.others:
-            kept[name] = asked.others[name]
-    return Extra(
-        partition=queue,
-        account=one.get("A", ""),
-        cores=request.cores,
-        memory_mib=request.memory_mib,
-        gpus=request.gpus,
-        nodes=request.nodes,
-        tasks=request.slots,
-        command=shlex.join(command),
-        cwd=workdir,
-        submit=" ".join(call.argv),
-        options=kept,
-    )
 
 
 def _wait(call: Call, id: str) -> int:

@@ -10,6 +10,7 @@ import os
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from cluster.emulation.call import Call
 from cluster.emulation.pbs.flavour import Flavour
@@ -18,7 +19,7 @@ from cluster.emulation.pbs.tmpdirs import folder
 from cluster.emulation.pbs.wishes import Indices
 from cluster.spec import Launch, place
 
-__all__ = ["Outputs", "environment", "launch", "origin", "submitted"]
+__all__ = ["Outputs", "Plan", "environment", "launch", "origin", "submitted"]
 
 # With an irregular list of indices only the job can tell its own: CLUSTER_ARRAY_INDEX is
 # its place in the list, counted from 0.  A directory of the output that was not there at
@@ -120,66 +121,43 @@ def origin(
     return {**found, **variables, "PBS_O_QUEUE": queue, "PBS_O_HOST": call.machine.host}
 
 
-def launch(
-    call: Call,
-    flavour: Flavour,
-    argv: list[bytes],
-    request: Request,
-    outputs: Outputs,
-    *,
-    name: str,
-    queue: str,
-    listed: Mapping[str, str],
-    indices: Indices | None,
-    umask: int,
-    cwd: bytes,
-    grace_s: float | None,
-) -> Launch:
-    """Make the launch of a job, but for its environment.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A job as it was asked for, every text read.
 
-    Args:
+    Attributes:
+        flavour: of the cluster.
+        name, queue: of the job.
+        request: what it asks for.
+        indices: of an array; else None.
+        outputs: where it writes.
         listed: variables of the submission and of `-v`.
+        umask, cwd: it starts with.
+        grace_s: from SIGTERM to SIGKILL; None is the queue's.
     """
-    id = place("job") + b"." + os.fsencode(call.machine.host)
-    if indices is not None:
-        id = place("array") + b"[" + place("index") + b"]." + os.fsencode(call.machine.host)
-    nodefile = call.machine.spool(f"{call.machine.host}\n".encode() * request.slots, "nodefile")
-    changes: dict[str, str | bytes] = {
-        **listed,
-        "PBS_ENVIRONMENT": "PBS_BATCH",
-        "PBS_JOBCOOKIE": f"{random.getrandbits(128):032X}",
-        "PBS_JOBID": id,
-        "PBS_JOBNAME": name,
-        "PBS_MOMPORT": "15003",
-        "PBS_NODEFILE": nodefile,
-        "PBS_NODENUM": "0",
-        "PBS_QUEUE": queue,
-        "PBS_TASKNUM": "1",
-        "TMPDIR": os.fsencode(folder(call.machine)) + b"/pbs." + id,
-        "ENVIRONMENT": "BATCH",
-    }
-    home = call.variable("HOME") or "/"
-    if flavour.is_pro:
-        changes |= {"PBS_JOBDIR": home, "NCPUS": str(max(1, request.cores // request.nodes))}
-    else:
-        each = max(1, request.cores // request.nodes)
+
+    flavour: Flavour
+    name: str
+    queue: str
+    request: Request
+    indices: Indices | None
+    outputs: Outputs
+    listed: Mapping[str, str]
+    umask: int
+    cwd: str
+    grace_s: float | None
+
+
+_Changes: TypeAlias = "dict[str, str | bytes]"
+
+
+def launch(call: Call, plan: Plan, argv: list[bytes]) -> Launch:
+    """Make the launch of a job, but for its environment."""
+    changes = _variables(call, plan)
+    stdout, stderr = plan.outputs.stdout, plan.outputs.stderr
+    if plan.indices is not None and not plan.indices.step:
         changes |= {
-            "PBS_VERSION": f"TORQUE-{flavour.version}",
-            "PBS_NUM_NODES": str(request.nodes),
-            "PBS_NUM_PPN": str(each),
-            "PBS_NP": str(request.cores),
-            "PBS_VNODENUM": "0",
-            "PBS_O_INITDIR": os.fsdecode(cwd),
-            "PBS_JOBNAME": name if indices is None else os.fsencode(name) + b"-" + place("index"),
-        }
-        if request.walltime_s:
-            changes["PBS_WALLTIME"] = str(int(request.walltime_s))
-    stdout, stderr = outputs.stdout, outputs.stderr
-    if indices is not None:
-        changes |= _of_element(flavour, id)
-    if indices is not None and not indices.step:
-        changes |= {
-            "CLUSTER_PBS_INDICES": ",".join(map(str, indices.listed)),
+            "CLUSTER_PBS_INDICES": ",".join(map(str, plan.indices.listed)),
             "CLUSTER_PBS_HOST": call.machine.host,
         }
         changes |= _opened_by_itself(stdout.removesuffix(_INDEX), stderr.removesuffix(_INDEX))
@@ -187,25 +165,70 @@ def launch(
     elif not all(os.path.isdir(os.path.dirname(path)) for path in (stdout, stderr)):
         changes |= _opened_by_itself(stdout, stderr)
         stdout = stderr = b""
-    before = call.machine.spool(_BEFORE, "before")
     return Launch(
-        argv=(b"/bin/sh", before, *argv),
-        cwd=cwd,
-        umask=umask,
+        argv=(b"/bin/sh", call.machine.spool(_BEFORE, "before"), *argv),
+        cwd=os.fsencode(plan.cwd),
+        umask=plan.umask,
         env_set={os.fsencode(key): os.fsencode(value) for key, value in changes.items()},
         stdout=stdout,
         stderr=stderr,
-        grace_s=grace_s,
+        grace_s=plan.grace_s,
         fills=True,
     )
 
 
-def _opened_by_itself(stdout: bytes, stderr: bytes) -> dict[str, str | bytes]:
+def _variables(call: Call, plan: Plan) -> _Changes:
+    """Give what the job's environment has of PBS."""
+    host = os.fsencode(call.machine.host)
+    id = place("job") + b"." + host
+    if plan.indices is not None:
+        id = place("array") + b"[" + place("index") + b"]." + host
+    slots = f"{call.machine.host}\n".encode() * plan.request.slots
+    changes: _Changes = {
+        **plan.listed,
+        "PBS_ENVIRONMENT": "PBS_BATCH",
+        "PBS_JOBCOOKIE": f"{random.getrandbits(128):032X}",
+        "PBS_JOBID": id,
+        "PBS_JOBNAME": plan.name,
+        "PBS_MOMPORT": "15003",
+        "PBS_NODEFILE": call.machine.spool(slots, "nodefile"),
+        "PBS_NODENUM": "0",
+        "PBS_QUEUE": plan.queue,
+        "PBS_TASKNUM": "1",
+        "TMPDIR": os.fsencode(folder(call.machine)) + b"/pbs." + id,
+        "ENVIRONMENT": "BATCH",
+    }
+    return changes | (_of_pro(call, plan) if plan.flavour.is_pro else _of_torque(plan))
+
+
+def _of_pro(call: Call, plan: Plan) -> _Changes:
+    changes: _Changes = {
+        "PBS_JOBDIR": call.variable("HOME") or "/",
+        "NCPUS": str(max(1, plan.request.cores // plan.request.nodes)),
+    }
+    if plan.indices is not None:
+        changes["PBS_ARRAY_INDEX"] = _INDEX
+        changes["PBS_ARRAY_ID"] = place("array") + b"[]." + os.fsencode(call.machine.host)
+    return changes
+
+
+def _of_torque(plan: Plan) -> _Changes:
+    request = plan.request
+    changes: _Changes = {
+        "PBS_VERSION": f"TORQUE-{plan.flavour.version}",
+        "PBS_NUM_NODES": str(request.nodes),
+        "PBS_NUM_PPN": str(max(1, request.cores // request.nodes)),
+        "PBS_NP": str(request.cores),
+        "PBS_VNODENUM": "0",
+        "PBS_O_INITDIR": plan.cwd,
+    }
+    if request.walltime_s:
+        changes["PBS_WALLTIME"] = str(int(request.walltime_s))
+    if plan.indices is not None:
+        changes["PBS_ARRAYID"] = _INDEX
+        changes["PBS_JOBNAME"] = os.fsencode(plan.name) + b"-" + _INDEX
+    return changes
+
+
+def _opened_by_itself(stdout: bytes, stderr: bytes) -> _Changes:
     return {"CLUSTER_PBS_OUT": stdout, "CLUSTER_PBS_ERR": stderr}
-
-
-def _of_element(flavour: Flavour, id: bytes) -> dict[str, str | bytes]:
-    if not flavour.is_pro:
-        return {"PBS_ARRAYID": place("index")}
-    array = place("array") + b"[]." + id.rpartition(b"].")[2]
-    return {"PBS_ARRAY_INDEX": place("index"), "PBS_ARRAY_ID": array}

@@ -44,6 +44,10 @@ _MODIFIED = (
 )
 
 
+# The queue cannot change how a job will be started.
+_ONLY_NOTED = ("cwd", "wd", "e", "o", "i", "j", "q", "pe", "r", "S", "v", "tc")
+
+
 def qalter(call: Call) -> int:
     """Change jobs."""
     words = list(call.argv)
@@ -102,6 +106,10 @@ def _alter(call: Call, row: Row, asked: Asked) -> tuple[str, int]:
             return text, code
         said.append(text)
     _keep(call, row, asked)
+    idle = [name for name in _ONLY_NOTED if name in asked.values]
+    if idle and not call.settings.strict:
+        options = ", ".join(f"-{name}" for name in idle)
+        call.err(f"qalter: warning: {options}: shown from now on, but the job starts as before\n")
     return "".join(said), 0
 
 
@@ -129,7 +137,8 @@ def _wait_for(call: Call, row: Row, text: str) -> str:
     found = submission.dependencies(call, text)
     label = row.id.replace("_", ".")
     if row.info.state in (states.PENDING, states.HELD) and found:
-        steering.keep(call.machine, row, hold_jid=text, waits=",".join(found))
+        steering.keep(call.machine, row, hold_jid=text, waits=",".join(found),
+                      after=",".join(found))  # fmt: skip
         call.machine.act("hold", [row.id])
         _release_after(call.machine, row.id, found)
     blocking = ", ".join(found) or "NONE"

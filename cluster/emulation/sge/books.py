@@ -99,6 +99,7 @@ def _jobs(call: Call, job: str, chosen: dict[str, str]) -> int:
     if chosen.get("t"):
         wanted = values.tasks(chosen["t"], "qacct")
         rows = [row for row in rows if (row.index or 1) in wanted]
+    rows.sort(key=lambda row: row.info.ended or row.info.eligible)  # as they were written
     blocks = [block for row in rows for block in _blocks(call, row)]
     if not blocks:
         call.err(f"error: job {kind} {first} not found\n")

@@ -129,7 +129,7 @@ def _relations(row: Row, everyone: Sequence[Row]) -> Iterable[str]:
         ("hold_jid", "waits", "jid_predecessor_list", "jid_successor_list"),
         ("hold_jid_ad", "elements", "ja_ad_predecessor_list", "ja_ad_successor_list"),
     ):
-        if key in options:
+        if key == "hold_jid" and key in options:
             yield f"{title + ' (req):':<27} {options[key]}\n"
         left = [id for id in options.get(kept, "").split(",") if id and _lives(id, everyone)]
         if left:

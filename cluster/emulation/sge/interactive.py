@@ -54,8 +54,8 @@ def qrsh(call: Call) -> int:
     inside = typed.on("inherit")
     name = os.path.basename(typed.rest[0].split()[0]) if typed.rest[0].split() else "qrsh"
     if inside:  # in a job already: its slots are held
-        home, _, _ = environment.person(call)
-        call.execute(b"/bin/sh", _words(typed.rest[1:], home, shell=False), call.env)
+        words = _words(typed.rest[1:], os.fsdecode(call.cwd), shell=not typed.on("noshell"))
+        call.execute(b"/bin/sh", words, call.env)
     return _run(call, typed, name, typed.rest, shell=not typed.on("noshell"))
 
 

@@ -66,7 +66,9 @@ def letters(row: Row) -> str:
     if is_error(row):
         return "Eqw"
     waiting = "Rq" if info.attempt and not _was_error(row) else "qw"
-    return ("h" if info.state == states.HELD or waits(row) else "") + waiting
+    no_place = info.state == states.HELD and row.extra.options.get("impossible") and not held
+    is_held = (info.state == states.HELD and not no_place) or waits(row)
+    return ("h" if is_held else "") + waiting
 
 
 def _was_error(row: Row) -> bool:
@@ -76,7 +78,7 @@ def _was_error(row: Row) -> bool:
 def priority(row: Row) -> float:
     """Give the number in the column `prior`; 0 for what is not to be scheduled."""
     info = row.info
-    pending = info.state == states.PENDING and not waits(row) and info.begin <= info.submitted
+    pending = info.state == states.PENDING and not waits(row) and info.begin <= time.time()
     pending = pending and "Array limit" not in info.reason
     is_seen = info.state in states.ACTIVE or pending or is_error(row)
     return _PRIORITY + info.priority / 2048 * 0.1 if is_seen else 0.0
@@ -136,7 +138,7 @@ def alive(machine: Machine, *, each: bool = False) -> list[Row]:
         if same and not each and not row.extra.options.get("elements"):
             rows.append(row)
         else:
-            found = machine.rows([row.id], elements=True)
+            found = machine.rows([row.id], elements=True, folded=not each)
             rows += [r for r in found if r.info.state not in states.FINAL or r.info.ending]
     return rows
 
@@ -168,10 +170,16 @@ def lines(rows: Iterable[Row], *, grouped: bool = True) -> list[Line]:
     return running + pending
 
 
+def _numbers(row: Row) -> Sequence[int]:
+    if row.info.indices:
+        return row.info.indices
+    return () if row.index is None else (row.index,)
+
+
 def _group(rows: Sequence[Row]) -> Line:
     first = rows[0]
     state = letters(first)
-    numbers = tuple(row.index for row in rows if row.index is not None)
+    numbers = tuple(sorted(number for row in rows for number in _numbers(row)))
     if first.is_array:
         numbers = tasks_of(first)
         whole = values.structure(numbers)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -162,7 +163,7 @@ def _is_held(row: Row, wanted: str) -> bool:
         found = set() if row.extra.options.get("impossible") else {"u"}
     if jobs.waits(row):
         found.add("d" if row.extra.options.get("elements") else "j")
-    if row.info.begin > row.info.submitted and row.info.state in (states.PENDING, states.HELD):
+    if row.info.begin > time.time() and row.info.state in (states.PENDING, states.HELD):
         found.add("a")
     return bool(found & kinds)
 

@@ -15,7 +15,7 @@ __all__ = ["reasons", "successors", "tasks"]
 def tasks(call: Call, row: Row) -> list[Row]:
     """Give the tasks of an array; a job that is none is its own."""
     if row.is_array:
-        return call.machine.rows([row.id], elements=True)
+        return call.machine.rows([row.id], elements=True, folded=True)
     return [row]
 
 
@@ -37,10 +37,10 @@ def reasons(row: Row, tasks: Sequence[Row]) -> list[str]:
         return [options["impossible"]]
     if info.state == states.HELD:
         return ["Job is in hold state"]
-    if jobs.waits(row):
+    if jobs.waits(row) or any(jobs.waits(one) for one in tasks):
         return ["Job is in hold state" if options.get("elements")
                 else "job dropped because of job dependencies"]  # fmt: skip
-    if info.begin > info.submitted and info.state == states.PENDING and "Begin" in info.reason:
+    if info.state == states.PENDING and "Begin" in info.reason:
         return ["execution time not reached"]
     if row.is_array and options.get("tc", "0") != "0" and info.counts.get(states.PENDING):
         return ["not all array tasks may be started due to 'max_aj_instances'"]

@@ -83,7 +83,7 @@ def _delete(call: Call, row: Row, by_task: bool, force: bool) -> str:
     user, machine = call.machine.user, call.machine
     live = [row]
     if row.is_array:
-        live = [r for r in machine.rows([row.id], elements=True) if _runs(r)]
+        live = [r for r in machine.rows([row.id], elements=True, folded=True) if _runs(r)]
     running = [each for each in live if _runs(each)]
     if row.info.ending and not row.is_array:
         return f"job {_label(row)} is already in deletion\n"
@@ -196,11 +196,17 @@ def change_hold(call: Call, row: Row, kinds: str, *, hold: bool) -> tuple[str, i
         keep(call.machine, row, holds="".join(sorted(now)))
     if jobs.is_error(row):
         return f"modified hold of job {_label(row)}\n", 0
-    if not row.extra.options.get("impossible"):
+    if not (row.extra.options.get("impossible") or (not now and _waits_too(call.machine, row))):
         call.machine.act("hold" if now else "release", [row.id])
     if row.is_array:
         return _each_task(call, row), 0
     return f"modified hold of job {_label(row)}\n", 0
+
+
+def _waits_too(machine: Machine, row: Row) -> bool:
+    """Whether qalter has made it wait for jobs; it is released when they are over."""
+    ids = [id for id in row.extra.options.get("after", "").split(",") if id]
+    return any(not other.done for other in machine.rows(ids))
 
 
 def _each_task(call: Call, row: Row) -> str:

@@ -139,6 +139,8 @@ def _runs(numbers: Sequence[int]) -> Iterable[tuple[int, int, int]]:
         step = numbers[end] - numbers[at] if end < len(numbers) else 1
         while end < len(numbers) and numbers[end] - numbers[end - 1] == step:
             end += 1
+        if end - at == 2 and end < len(numbers):
+            end, step = at + 1, 1  # two are no series when a longer one may begin with the second
         yield numbers[at], numbers[end - 1], step
         at = end
 

@@ -222,20 +222,27 @@ class View:
 # ---------------------------------------------------------------- choosing
 
 
-def recent(machine: Machine, now: float, *, live_only: bool = False) -> list[Row]:
-    """Give what Slurm's controller remembers: what is not over, or only just."""
+def recent(
+    machine: Machine, now: float, *, live_only: bool = False, folded: bool = False
+) -> list[Row]:
+    """Give what Slurm's controller remembers: what is not over, or only just.
+
+    Args:
+        machine: the queue.
+        now: seconds since the epoch.
+        live_only: leave out what is over.
+        folded: see `wire.Query`.
+    """
     if live_only:  # a cancelled one may still be COMPLETING
-        return [
-            row
-            for row in machine.rows(states=(*LIVE, "CANCELLED"), since=now - 120, elements=True)
-            if not row.done
-        ]
+        states = (*LIVE, "CANCELLED")
+        rows = machine.rows(states=states, since=now - 120, elements=True, folded=folded)
+        return [row for row in rows if not row.done]
     since = now - MIN_JOB_AGE_S
-    rows = machine.rows(since=since, elements=True)
+    rows = machine.rows(since=since, elements=True, folded=folded)
     return [row for row in rows if not row.info.ended or row.info.ended >= since or not row.done]
 
 
-def find(machine: Machine, words: Iterable[str]) -> list[Row]:
+def find(machine: Machine, words: Iterable[str], *, folded: bool = False) -> list[Row]:
     """Give the jobs and elements that ids name, raw ids of elements too.
 
     Raises:
@@ -245,7 +252,7 @@ def find(machine: Machine, words: Iterable[str]) -> list[Row]:
     for word in words:
         for head, indices in ids_of(word):
             ids = [head] if indices is None else [f"{head}_{index}" for index in indices]
-            for row in machine.rows(ids, elements=indices is None):
+            for row in machine.rows(ids, elements=indices is None, folded=folded):
                 for each in _numbered(machine, row, head) if indices is None else [row]:
                     found[each.id] = each
     return list(found.values())
@@ -295,8 +302,10 @@ def grouped(rows: Sequence[Row], now: float, *, apart: bool = False) -> list[Vie
     for (array, state, _), members in groups.items():
         if state not in LIVE and array in live:
             continue  # Slurm has no record of elements that it never made
-        indices = [row.index for row in members if row.index is not None]
-        if len(members) == 1 and _is_split(members[0]):
+        indices = sorted(
+            index for row in members for index in row.info.indices or (row.index or 0,)
+        )
+        if len(indices) == 1 and _is_split(members[0]):
             views.append(View(members[0], now=now))
         else:
             views.append(View(members[0], indices, now))

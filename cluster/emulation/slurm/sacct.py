@@ -254,14 +254,14 @@ def _rows(
     since, until = _moment(call, given, "starttime", now), _moment(call, given, "endtime", now)
     if wanted is not None:
         try:
-            found = jobs.find(call.machine, [id for id, _ in wanted])
+            found = jobs.find(call.machine, [id for id, _ in wanted], folded="array" not in given)
         except BadArray as error:
             site.fail(call, f"Bad job/step specified: {error}", kind="fatal")
         return found
     if since is None:
         local = time.localtime(now)
         since = time.mktime((*local[:3], 0, 0, 0, 0, 0, -1))
-    rows = call.machine.rows(since=since, elements=True)
+    rows = call.machine.rows(since=since, elements=True, folded="array" not in given)
     return [
         row
         for row in rows

@@ -141,7 +141,8 @@ def _check_user(call: Call, name: str) -> None:
 
 def _one(call: Call, given: Mapping[str, str], number: int, word: str, step: str) -> int:
     verbose = "verbose" in given
-    rows = [row for row in jobs.find(call.machine, [word]) if not row.is_array]
+    found = jobs.find(call.machine, [word], folded=True)
+    rows = [row for row in found if not row.is_array]
     if step:
         return _one_step(call, rows, word, int(step), number)
     if verbose and "quiet" not in given:
@@ -223,7 +224,7 @@ def cancel(call: Call, rows: Sequence[Row], whole: str = "") -> None:
     for row in rows:
         for step in _steps(call, row):
             _say_cancelled(call, row, step)
-    alone = whole.isdigit() and len(rows) > 1
+    alone = whole.isdigit() and (len(rows) > 1 or any(row.info.indices for row in rows))
     call.machine.act("cancel", [whole] if alone else [row.id for row in rows])
 
 

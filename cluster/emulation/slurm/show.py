@@ -44,9 +44,9 @@ def show_jobs(call: Call, words: Sequence[str], *, in_one_line: bool) -> int:
 
 def _rows(call: Call, words: Sequence[str], now: float) -> list[Row]:
     if not words:
-        return jobs.recent(call.machine, now)
+        return jobs.recent(call.machine, now, folded=True)
     try:
-        found = jobs.find(call.machine, words)
+        found = jobs.find(call.machine, words, folded=True)
     except BadArray:
         raise Stop("scontrol_print_job error: Invalid job id specified\n", 1) from None
     oldest = now - site.MIN_JOB_AGE_S

@@ -164,7 +164,7 @@ def lines(call: Call, given: Mapping[str, str], now: float) -> list[Line]:
     """Give the jobs that the options choose, in order."""
     states = _states(call, given.get("states"))
     wanted = _ids(call, given)
-    rows = _rows(call, wanted, states, now)
+    rows = _rows(call, wanted, states, now, folded="array" not in given)
     conditions = Conditions(call, rows)
     views = jobs.grouped(rows, now, apart="array" in given)
     keep = _filter(call, given, states)
@@ -205,12 +205,12 @@ def _states(call: Call, text: str | None) -> set[str] | None:
 
 
 def _rows(
-    call: Call, wanted: Sequence[str] | None, states: set[str] | None, now: float
+    call: Call, wanted: Sequence[str] | None, states: set[str] | None, now: float, *, folded: bool
 ) -> list[Row]:
     machine = call.machine
     if wanted is None:
-        return jobs.recent(machine, now, live_only=not _shows_ended(states))
-    found = jobs.find(machine, wanted)
+        return jobs.recent(machine, now, live_only=not _shows_ended(states), folded=folded)
+    found = jobs.find(machine, wanted, folded=folded)
     kept = [row for row in found if not row.done or row.info.ended >= now - site.MIN_JOB_AGE_S]
     if len(wanted) == 1 and not kept:
         raise Stop(_INVALID_ID, 1)

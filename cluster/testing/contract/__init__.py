@@ -16,6 +16,7 @@ the suite checks that the user is told that sentence.
 # ruff: noqa: F403  a table of contents
 from cluster.testing.contract.arrays import *
 from cluster.testing.contract.dependencies import *
+from cluster.testing.contract.job_arrays import *
 from cluster.testing.contract.limits import *
 from cluster.testing.contract.many import *
 from cluster.testing.contract.results import *

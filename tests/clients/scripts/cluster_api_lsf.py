@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
+import time
 from typing import Any
 
 from cluster_api import JobMonitor, ResourceSpec, create_executor
@@ -37,6 +39,11 @@ async def main() -> None:
     await asyncio.sleep(1)
     await executor.cancel(asleep.job_id)
     await monitor.stop()
+    words = ["bjobs", "-a", "-noheader", "-o", "stat", str(asleep.job_id)]
+    end = time.monotonic() + 30
+    while subprocess.check_output(words, text=True).strip() != "EXIT":
+        assert time.monotonic() < end, "the cancelled job goes on"
+        time.sleep(0.2)
 
 
 asyncio.run(main())

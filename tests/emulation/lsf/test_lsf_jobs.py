@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import cluster
+from cluster.local import lifecycle
 
 pytestmark = pytest.mark.slow
 LIMIT_S = 30.0
@@ -33,6 +38,9 @@ after = cluster.submit("echo no", dependencies=long)
 long.cancel()
 after.wait(timeout=30)
 assert (long.state, after.state) == ("CANCELLED", "CANCELLED"), (long.state, after.state)
+late = cluster.submit("sleep 100", partition="short")
+late.wait(timeout=30)
+assert late.state == "TIMEOUT", late.state
 print(long.qtype)
 """
 
@@ -152,8 +160,9 @@ def test_even_sigkill_leaves_a_report(site: Site) -> None:
 
     assert site(f"bkill -s KILL {id}") == f"Job <{id}> is being signaled\n"
 
-    assert site.end(id).startswith("EXIT|137|")
-    assert "Exited with exit code 137." in (site.cwd / "k.txt").read_text()
+    assert site.end(id) == "EXIT|137|TERM_OWNER: job killed by owner"
+    text = (site.cwd / "k.txt").read_text()
+    assert "\nTERM_OWNER: job killed by owner.\nExited with exit code 137.\n" in text
 
 
 def test_other_signals_reach_the_job_and_not_its_report(site: Site) -> None:
@@ -221,6 +230,22 @@ def test_conditions_beyond_the_queues_own_are_kept_too(site: Site) -> None:
     site(f"bkill {waits} {good}", 255)
 
 
+def test_conditions_are_watched_again_after_the_emulation_was_killed(site: Site) -> None:
+    first = site.submit("bsub 'until [ -e go ]; do sleep 0.02; done'")
+    second = site.submit(f"bsub -w 'done({first}) && !exit({first})' true")
+    with socket.socket(socket.AF_UNIX) as connection:
+        path = lifecycle.socket_path(site.env["CLUSTER_STATE_DIR"], "emulation")
+        connection.connect(path)
+        pid, _ = lifecycle.peer(connection)
+        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ConnectionResetError):
+            connection.recv(1)  # it is gone
+
+    (site.cwd / "go").touch()
+
+    assert site.end(second) == "DONE|-|-"
+
+
 def test_what_can_never_start_stays_and_with_ti_goes(site: Site) -> None:
     bad = site.submit("bsub false")
     site.end(bad)
@@ -245,6 +270,10 @@ def test_jobs_are_suspended_and_resumed_running_or_not(site: Site) -> None:
     site(f"bresume {waits} {runs}")
 
     assert (site.end(runs), site.end(waits)) == ("DONE|-|-", "DONE|-|-")
+
+
+def test_waiting_for_an_array_gives_its_worst_exit_code(site: Site) -> None:
+    site("bsub -K -J 'w[1-3]' 'exit $((LSB_JOBINDEX % 3))'", 2)
 
 
 def test_a_job_is_queued_again_by_hand_and_by_its_exit_code(site: Site) -> None:
@@ -315,6 +344,12 @@ def test_json_has_texts_only_and_names_what_is_not_there(site: Site) -> None:
             {"JOBID": "99999", "ERROR": "Job <99999> is not found"},
         ],
     }
+
+
+def test_an_unknown_field_is_refused_whether_there_are_jobs_or_not(site: Site) -> None:
+    done = site.run("bjobs -o 'jobid nonsense' -q short")
+
+    assert (done.returncode, done.stderr) == (255, "bjobs: Unknown field name: nonsense.\n")
 
 
 def test_jobs_are_chosen_by_name_queue_and_state(site: Site) -> None:

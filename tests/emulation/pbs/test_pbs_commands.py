@@ -20,7 +20,7 @@ from cluster.emulation.machine import Machine
 from cluster.emulation.pbs import tmpdirs
 
 LIMIT_S = 30.0
-Run = "subprocess.CompletedProcess[str]"
+STRICT = {"CLUSTER_EMULATION": '{"strict": true}'}
 
 
 class Site:
@@ -481,7 +481,47 @@ def test_options_of_the_other_flavour_are_done_with_a_warning(pbs: Site, torque:
 
     assert "warning: OpenPBS has no option -d" in there.stderr
     assert pbs.read(f"there.o{there.stdout.partition('.')[0]}") == f"{pbs.cwd}\n"
-    assert torque.run("qsub", "-d", ".", "-h", stdin="pwd").stderr == ""
+    assert pbs.run("qsub", "-d", ".", "-h", stdin="pwd").stderr == "", "said once"
+    told = torque.attributes(torque.qsub("-d", ".", "-h", script="pwd"))
+    assert told["init_work_dir"] == str(torque.cwd)
+
+
+def test_a_strict_cluster_refuses_what_the_real_one_does_not_know(pbs: Site, torque: Site) -> None:
+    first = pbs.run("qsub", "-d", ".", **STRICT)
+    second = torque.run("qsub", "-J", "1-2", **STRICT)
+    third = torque.run("qsub", "-W", "stagein=a@b:c", **STRICT)
+
+    assert (first.returncode, second.returncode, third.returncode) == (2, 2, 1)
+    assert "invalid option -- 'd'" in first.stderr
+    assert "invalid option -- 'J'" in second.stderr
+    assert "stagein" in third.stderr
+
+
+def test_too_large_a_request_runs_with_what_there_is_unless_strict(site: Site) -> None:
+    id = site.qsub("-l", "nodes=2:ppn=50", "-N", "large", script='wc -l < "$PBS_NODEFILE"')
+    site.ended(id)
+
+    assert site.read(f"large.o{id.partition('.')[0]}") == "100\n"
+
+
+def test_too_large_a_request_is_kept_by_openpbs_and_refused_by_torque(
+    pbs: Site, torque: Site
+) -> None:
+    kept = pbs.run("qsub", "-l", "select=1:ncpus=50", stdin="true", **STRICT).stdout.strip()
+    refused = torque.run("qsub", "-l", "nodes=1:ppn=50", stdin="true", **STRICT)
+
+    told = pbs.attributes(kept)
+    assert told["job_state"] == "Q"
+    assert told["comment"].startswith(
+        "Can Never Run: Insufficient amount of resource: ncpus (R: 50 "
+    )
+    assert (refused.stdout, refused.returncode) == ("", 15038 % 256)
+    assert "cannot locate feasible nodes" in refused.stderr
+    pbs.ok("qdel", kept)
+
+
+def test_a_program_is_no_script(site: Site) -> None:
+    assert "must be an ascii script" in site.run("qsub", "/bin/sh").stderr
 
 
 def test_interactive_jobs_are_refused_with_the_next_step(site: Site) -> None:

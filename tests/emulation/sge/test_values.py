@@ -44,6 +44,7 @@ def test_a_range_that_is_none_is_refused_by_the_client(text: str, said: str) -> 
         ((3, 4), "3-4:1", "3,4"),
         ((1, 2, 3, 4), "1-4:1", "1-4:1"),
         ((5, 7, 9), "5-9:2", "5-9:2"),
+        ((4, 5, 6, 8, 10, 11, 12), "4-6:1,8-8:1,10-12:1", "4-6:1,8,10-12:1"),
     ],
 )
 def test_tasks_are_written_as_structure_and_as_qstat_lists_them(
