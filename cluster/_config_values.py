@@ -55,6 +55,15 @@ def _choice(text: str, setting: Setting) -> str:
     return text.lower()
 
 
+def _qtype(text: str, setting: Setting) -> str:
+    if re.fullmatch(r"[\w.+-]+", text) and text not in setting.choices:
+        from importlib.metadata import entry_points
+
+        if entry_points(group="cluster.schedulers", name=text):
+            return text
+    return _choice(text, setting)
+
+
 def _word(text: str, setting: Setting) -> str:
     if not re.fullmatch(r"[\w.+-]+", text):
         raise ValueError("write one word of letters, digits, and . _ + -")
@@ -83,6 +92,7 @@ KINDS: dict[str, Callable[[str, Setting], Any]] = {
     "seconds": _seconds,
     "bool": _bool,
     "choice": _choice,
+    "qtype": _qtype,
     "word": _word,
     "path": _path,
     "memory": lambda text, setting: parse_memory(text),

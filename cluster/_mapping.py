@@ -100,12 +100,8 @@ class _Mapping:
         if not self._ways:
             self._ways = CHUNKS_PER_CORE * self._cores()
         left = max(count, self.total - self._values)
-        if not self._values:
-            # One for each core: whoever has more work than the others runs out of time.
-            return -(-left // (self._ways // CHUNKS_PER_CORE))
-        even = -(-left // self._ways)
-        by_time = int(self._aim_s * self._values / max(self._seconds, 1e-9))
-        return max(1, min(even, by_time))
+        took = self._seconds / self._values if self._values else 0.0
+        return chunk_size(left, ways=self._ways, call_s=took, aim_s=self._aim_s)
 
     def _cores(self) -> int:
         try:
@@ -212,6 +208,21 @@ class _Mapping:
             logme.log(f"{len(ids)} jobs of a map could not be cancelled: {error}", "warn")
         for id in ids:
             self._running.pop(id)[0].clean()
+
+
+def chunk_size(left: int, *, ways: int, call_s: float, aim_s: float) -> int:
+    """Choose how many items a chunk has.
+
+    Args:
+        left: items that have no value yet.
+        ways: chunks that keep all cores busy to the end.
+        call_s: seconds that a call takes; 0 nobody knows.
+        aim_s: seconds that a chunk shall take.
+    """
+    if not call_s:
+        # One for each core: whoever has more work than the others runs out of time.
+        return -(-left // (ways // CHUNKS_PER_CORE))
+    return max(1, min(-(-left // ways), int(aim_s / call_s)))
 
 
 def _read_chunk(chunk: int | str) -> int:

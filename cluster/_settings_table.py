@@ -29,7 +29,7 @@ class Setting(NamedTuple):
 _QTYPES = ("auto", "slurm", "torque", "sge", "lsf", "local", "normal")
 
 SETTINGS: dict[tuple[str, str], Setting] = {
-    ("queue", "qtype"): Setting("choice", "auto", "Which scheduler; auto looks for one.", _QTYPES),
+    ("queue", "qtype"): Setting("qtype", "auto", "Which scheduler; auto looks for one.", _QTYPES),
     ("queue", "max_jobs"): Setting(
         "count0", 0, "Submit only while fewer jobs are queued; 0 is no limit."
     ),

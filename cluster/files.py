@@ -15,6 +15,7 @@ from cluster.errors import OptionsError
 
 __all__ = [
     "Disk",
+    "add_scheduler",
     "current_umask",
     "endings",
     "free_stem",
@@ -29,6 +30,11 @@ MAX_STEM = (
 )
 _last_number: dict[tuple[str, str], int] = {}
 _SUBMISSION = {"slurm": ".sbatch", "torque": ".qsub", "sge": ".sge", "lsf": ".lsf", "local": ""}
+
+
+def add_scheduler(qtype: str) -> None:
+    """Let the files of a scheduler from another package be known by their names, too."""
+    _SUBMISSION.setdefault(qtype, f".{qtype}")
 
 
 def endings(qtype: str | None = None, suffix: str = SUFFIX) -> tuple[str, ...]:

@@ -181,8 +181,8 @@ def place(name: str, width: int = 0) -> bytes:
         name: "job" (the raw id), "array" (the array's id, or the job's own),
             "index" (empty outside an array), "label" (the id that people see),
             "member" (the raw id, but the array's for its first element, and so on:
-            schedulers with one number for each count so), "restarts" (how often it was started before), "again" (the same, empty
-            the first time) or "host".
+            schedulers with one number for each count so), "restarts" (how often it
+            was started before), "again" (the same, empty the first time) or "host".
         width: a number gets zeros in front of it up to this width.
     """
     return b"\0%s%d\0" % (name.encode(), width) if width else b"\0%s\0" % name.encode()

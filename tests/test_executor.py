@@ -279,11 +279,15 @@ def test_workers_leave_when_the_executor_is_dropped(state_dir: Path) -> None:
 
 
 def test_what_changes_between_calls_travels_anew(warm: Executor) -> None:
-    point = Point(1)
-    first = warm.submit(point.__getattribute__, "x").result(WAIT_S)
-    point.x = 2
+    box = [1]
 
-    assert (first, warm.submit(point.__getattribute__, "x").result(WAIT_S)) == (1, 2)
+    def read() -> int:
+        return box[0]
+
+    first = warm.submit(read).result(WAIT_S)
+    box[0] = 2
+
+    assert (first, warm.submit(read).result(WAIT_S)) == (1, 2)
 
 
 # ---------------------------------------------------------------- mistakes

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import cluster
+from cluster._mapping import chunk_size
 
 WAIT_S = 60.0
 
@@ -20,6 +21,20 @@ def square(x: int) -> int:
 
 def process(_: object) -> int:
     return os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("left", "call_s", "size"),
+    [
+        (1000, 0.0, 500),  # nobody knows: one for each of two cores
+        (1000, 1e-6, 250),  # short calls: two for each core
+        (1000, 0.01, 30),  # 0.3 s of work
+        (20, 0.01, 5),  # few are left: spread them
+        (1000, 5.0, 1),
+    ],
+)
+def test_a_chunk_is_so_much_work_as_is_aimed_at(left: int, call_s: float, size: int) -> None:
+    assert chunk_size(left, ways=4, call_s=call_s, aim_s=0.3) == size
 
 
 def test_values_come_in_the_order_of_the_items(state_dir: Path) -> None:
@@ -90,19 +105,36 @@ def test_a_failing_item_ends_the_map_after_the_values_before_it(state_dir: Path)
     assert "in inverse" in str(caught.value.__cause__)
 
 
-def test_what_is_behind_a_failing_item_is_cancelled(state_dir: Path) -> None:
-    def fail_first(x: int) -> None:
-        if x == 0:
-            raise KeyError("first")
-        time.sleep(WAIT_S)
+def test_what_is_behind_a_failing_item_is_cancelled_while_what_is_before_goes_on(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
 
-    began = time.monotonic()
-    with pytest.raises(KeyError):
-        list(cluster.map(fail_first, range(8), chunk=1))
+    def work(x: int) -> int:
+        if x == 1:
+            raise KeyError("second")
+        deadline = time.monotonic() + WAIT_S
+        while not gate.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return x
 
-    assert time.monotonic() - began < WAIT_S / 2
-    states = {job.state for job in cluster.Queue()}
-    assert states == {"FAILED", "CANCELLED"} or states == {"COMPLETED", "CANCELLED"}
+    def open_gate() -> None:
+        deadline = time.monotonic() + WAIT_S
+        while time.monotonic() < deadline:
+            if [job.state for job in cluster.Queue()].count("CANCELLED") == 6:
+                gate.touch()
+                return
+            time.sleep(0.02)
+
+    opener = threading.Thread(target=open_gate)
+    opener.start()
+    values = cluster.map(work, range(8), chunk=1)
+
+    assert next(values) == 0
+    with pytest.raises(KeyError, match="second"):
+        next(values)
+    opener.join()
+    assert gate.exists()  # six were cancelled while the first still ran
 
 
 def test_a_map_that_is_dropped_is_cancelled(state_dir: Path) -> None:

@@ -65,6 +65,19 @@ class Extra(msgspec.Struct, omit_defaults=True):
 _decode = msgspec.msgpack.Decoder(Extra).decode
 
 
+def _text(value: Any) -> Any:
+    """Show bytes that are no UTF-8 as such: what is kept is for people."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _plain(extra: Extra) -> Extra:
+    fields = {name: _text(value) for name, value in msgspec.structs.asdict(extra).items()}
+    fields["options"] = {name: _text(value) for name, value in extra.options.items()}
+    return Extra(**fields)
+
+
 class Row:
     """A job, or an element of an array, as a family's commands list it.
 
@@ -176,7 +189,7 @@ class Machine:
             UnknownDependency: a job it waits for does not exist.
             QueueError: the queue could not take it.
         """
-        fields = dict(spec)
+        fields = {name: _text(value) for name, value in spec.items()}
         if clamp and any(fields.get(name, 0) > (name == "cores") for name in _NAMES):
             there = self._lately()
             for name in _NAMES:
@@ -186,7 +199,7 @@ class Machine:
         made = msgspec.structs.replace(launch, env=hash)
         job = JobSpec(
             namespace=self.family,
-            extra=_encode(extra),
+            extra=_encode(_plain(extra)),
             launch=msgspec.Raw(_encode(made)),
             **fields,
         )
@@ -229,7 +242,8 @@ class Machine:
 
     def keep(self, id: str, extra: Extra, **fields: Any) -> dict[str, str]:
         """Change what is kept with a job, and what it asked for (see `wire.Update`)."""
-        return self.client.update([id], extra=_encode(extra), **fields)
+        told = {name: _text(value) for name, value in fields.items()}
+        return self.client.update([id], extra=_encode(_plain(extra)), **told)
 
     def wait(self, ids: Sequence[str], timeout: float | None = None) -> None:
         """Block until jobs are final.

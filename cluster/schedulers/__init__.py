@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster.errors import OptionsError, QueueError
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
     from cluster.schedulers.base import Scheduler
     from cluster.schedulers.dialect import Dialect
 
-__all__ = ["CLIENTS", "QTYPES", "Probe", "canonical", "get", "probe", "words_of"]
+__all__ = ["CLIENTS", "GROUP", "QTYPES", "Probe", "canonical", "get", "probe", "words_of"]
+
+GROUP = "cluster.schedulers"  # of entry points: schedulers in packages of their own
 
 QTYPES = ("local", "slurm", "torque", "sge", "lsf")
 # Looked for in this order.  Grid Engine before PBS: it is the more picky about its answers,
@@ -43,9 +45,16 @@ def canonical(qtype: str) -> str:
         OptionsError: there is no scheduler of this name.
     """
     name = _SYNONYMS.get(qtype, qtype)
-    if name not in QTYPES:
-        raise OptionsError(f"qtype {qtype!r} is unknown. There are: {', '.join(QTYPES)}.")
+    if name not in QTYPES and name not in _plug_ins():
+        known = ", ".join([*QTYPES, *sorted(_plug_ins())])
+        raise OptionsError(f"qtype {qtype!r} is unknown. There are: {known}.")
     return name
+
+
+def _plug_ins() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    return {point.name: point for point in entry_points(group=GROUP)}
 
 
 @cache
@@ -63,6 +72,8 @@ def get(qtype: str) -> Scheduler:
         from cluster.schedulers.local import LocalScheduler
 
         return LocalScheduler()
+    if name not in QTYPES:
+        return _plug_in(name)
     from cluster.schedulers.command import CommandScheduler
 
     found = probe(name)
@@ -73,6 +84,30 @@ def get(qtype: str) -> Scheduler:
         )
     # One that is down now may be up in a minute; what it is asked will say so.
     return CommandScheduler(words_of(name))
+
+
+def _plug_in(name: str) -> Scheduler:
+    """Make the scheduler of somebody else's package: a whole one, or one of its words."""
+    from cluster import files
+
+    point = _plug_ins()[name]
+    try:
+        made: Any = point.load()()
+        called = made.qtype
+    except Exception as error:  # it may raise anything
+        raise QueueError(f"qtype {name!r} ({point.value}) cannot be loaded: {error!r}") from error
+    if called != name:
+        raise QueueError(
+            f"{point.value} has the qtype {called!r} and the entry point {name!r}. "
+            "Give both one name."
+        )
+    files.add_scheduler(name)
+    if hasattr(made, "endings"):
+        scheduler: Scheduler = made
+        return scheduler
+    from cluster.schedulers.command import CommandScheduler
+
+    return CommandScheduler(made)
 
 
 @cache

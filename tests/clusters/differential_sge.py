@@ -1,11 +1,13 @@
 """The battery of Grid Engine: the real one beside the emulation.
 
     tests/clusters/sge up
-    .venv/bin/python tests/clusters/differential_sge.py [--report FILE] [--only WORDS]
+    .venv/bin/python tests/clusters/differential_sge.py [--report FILE] [--real FILE]
 
 As root, for the real side runs as the test user.  Ends with 1 if a difference
 has no reason.
 """
+
+# ruff: noqa: E501  (command lines are easier to read whole)
 
 from __future__ import annotations
 
@@ -204,6 +206,7 @@ WHY = {
     "cat logs/named*; cat here.o*; cat STDIN.o*; cat plain.sh.o* | sed 's,/.*/,,'":
         "the copy of a script is called as the script, not by the number of the job",
     "qstat -u $ME -pri": _NUMBERS,
+    "qstat -xml -j $A": _NUMBERS,
     "qstat -xml -j $P": _NUMBERS,
     "qstat -j $L | grep -vE '^(submission|sge_o_path)'": "how often a job was changed is not kept",
     "qdel $C -t 7": _SOON, "qdel $A $H 'bad*'": _SOON, "facts $C": _SOON, "qdel $C": _SOON,
@@ -272,6 +275,7 @@ def main() -> int:
          "--cores", str(asked.cores), "--memory", "16GB", "--"),
         {"LOGNAME": "root", "USER": "root"},
     )  # fmt: skip
+    # Three digits at least, or the ids could not be told from other numbers.
     high = "J=$(qsub -terse -h -t 1-5000 -b y true | cut -d. -f1); qdel $J >/dev/null\n"
     theirs = kept(asked.real, BATTERY) if asked.real else None
     if theirs is None:

@@ -27,6 +27,7 @@ _OPTIONS = table(
     "m q u P N J G app g Jd Lp o ss sla U U0 cname pac env gpu data stage t",
 )
 _HEADER = "JOBID   USER    STAT  QUEUE      FROM_HOST   EXEC_HOST   JOB_NAME   SUBMIT_TIME\n"
+_MORE = "PROJ_NAME  CPU_USED     MEM    SWAP   PIDS    START_TIME     FINISH_TIME"
 _WAITING = "JOBID   USER    STAT  QUEUE       FROM_HOST      JOB_NAME           SUBMIT_TIME\n"
 _ARRAYS = "JOBID    ARRAY_SPEC  OWNER   NJOBS PEND DONE  RUN EXIT SSUSP USUSP PSUSP\n"
 _COUNTED = ("PEND", "DONE", "RUN", "EXIT", "SSUSP", "USUSP", "PSUSP")
@@ -133,6 +134,9 @@ def _show(call: Call, given: dict[str, str], views: list[View], shown: fields.Sh
         is_wide = "w" in given or "W" in given or "aps" in given
         lines = [wide(view, shown) if is_wide else narrow(view, shown) for view in views]
         header = "" if "noheader" in given else _HEADER
+        if "W" in given:
+            lines = [more(view, line, shown) for view, line in zip(views, lines, strict=True)]
+            header = header and f"{header.rstrip()}  {_MORE}\n"
         call.out(header + "".join(lines))
 
 
@@ -184,6 +188,22 @@ def wide(view: View, shown: fields.Shown) -> str:
     return (
         f"{view.number:<7} {shown.user:<7} {view.stat:<5} {view.extra.partition:<10} "
         f"{shown.host:<11} {host:<11} {view.name:<10} {fields.clock(view.info.submitted)}\n"
+    )
+
+
+def more(view: View, line: str, shown: fields.Shown) -> str:
+    """Add the columns of -W to a line."""
+
+    def moment(when: float) -> str:
+        return time.strftime("%m/%d-%H:%M:%S", time.localtime(when)) if when else " - "
+
+    cpu = int(view.info.cpu_s)
+    used = f"{cpu // 3600:03}:{cpu % 3600 // 60:02}:{cpu % 60:05.2f}"
+    memory = f"{view.memory_mib:.0f}" if view.ran else "-"
+    pids = fields.FIELDS["pids"][1](view, shown) or " - "
+    return (
+        f"{line.rstrip()}  {view.extra.account:<10} {used:<12} {memory:<6} {memory:<6} {pids:<7} "
+        f"{moment(view.info.started):<14} {moment(view.info.ended)}\n"
     )
 
 

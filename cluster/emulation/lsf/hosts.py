@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from cluster.emulation import shims
 from cluster.emulation.call import Call, Stop
@@ -64,6 +65,14 @@ def bqueues(call: Call) -> int:
             mine = [view for view in views if view.extra.partition == queue.name]
             call.out(_queue_in_full(call, queue.name, queue.walltime_s, queue.cores, mine))
         return 0
+    if "o" in given:
+        rows = [
+            _queue_fields(
+                call, one.name, one.cores, [v for v in views if v.extra.partition == one.name]
+            )
+            for one in chosen
+        ]
+        return _as_asked(call, given["o"], rows, header="noheader" not in given)
     if "noheader" not in given:
         call.out(
             "QUEUE_NAME      PRIO STATUS          MAX JL/U JL/P JL/H NJOBS  PEND   RUN  SUSP \n"
@@ -80,6 +89,32 @@ def bqueues(call: Call) -> int:
 
 def _extra(call: Call, words: Sequence[str]) -> list[str]:
     return [word for word in words if site.exists(call, word)]
+
+
+def _as_asked(call: Call, text: str, rows: Sequence[Mapping[str, str]], *, header: bool) -> int:
+    """Print the fields that -o asks for."""
+    delimiter = " "
+    if match := re.search(r"""delimiter=(?:'([^']*)'|"([^"]*)"|(\S+))""", text):
+        delimiter = next(group for group in match.groups() if group is not None)
+        text = text[: match.start()] + " " + text[match.end() :]
+    names = [word.partition(":")[0].lower() for word in text.replace(",", " ").split()]
+    for name in names:
+        if rows and name not in rows[0]:
+            raise Stop(f"{call.command}: Unknown field name: {name}.\n", 255)
+    lines = [delimiter.join(name.upper() for name in names)] if header else []
+    lines += [delimiter.join(row[name] for name in names) for row in rows]
+    call.out("".join(f"{line}\n" for line in lines))
+    return 0
+
+
+def _queue_fields(call: Call, name: str, cores: int, views: Sequence[View]) -> dict[str, str]:
+    counts = _numbers(views).split()
+    return {
+        "queue_name": name, "description": "-", "priority": "30", "status": "Open:Active",
+        "max": str(cores or "-"), "jl_u": "-", "jl_p": "-", "jl_h": "-", "njobs": counts[0],
+        "pend": counts[1], "run": counts[2], "susp": counts[3], "users": "all", "hosts": "all",
+        "ssusp": "0", "ususp": counts[3], "rsv": "0", "nice": "0",
+    }  # fmt: skip
 
 
 def _numbers(views: Sequence[View]) -> str:
@@ -139,6 +174,13 @@ def bhosts(call: Call) -> int:
         )
         return 0
     is_wide = "w" in given
+    if "o" in given:
+        row = {
+            "host_name": call.machine.host, "status": status, "cpuf": "60.0", "jl_u": "-",
+            "max": str(most), "njobs": str(running + ssusp + ususp), "run": str(running),
+            "ssusp": str(ssusp), "ususp": str(ususp), "rsv": "0", "dispatch_window": "-",
+        }  # fmt: skip
+        return _as_asked(call, given["o"], [row], header="noheader" not in given)
     if "noheader" not in given:
         call.out(
             "HOST_NAME          STATUS       JL/U    MAX  NJOBS    RUN  SSUSP  USUSP    RSV \n"

@@ -301,7 +301,7 @@ def named(machine: Machine, word: str) -> list[str]:
         heads = list(dict.fromkeys(row.id for row in same))
     if not index or index == "*":
         return heads
-    ids = [f"{one}_{int(index)}" for one in heads] if index.isdigit() else []
+    ids = [id for one in heads for id in read_id(f"{one}[{index}]")]
     return [row.id for row in machine.rows(ids)] if ids else []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import shlex
 import stat
 import sys
@@ -17,6 +18,7 @@ from cluster.emulation.lsf import conf, depend, environment, jobs, site, values,
 from cluster.emulation.lsf.getopt import BadOption, read
 from cluster.emulation.lsf.options import BSUB, INERT, USAGE
 from cluster.emulation.machine import Extra, Row
+from cluster.emulation.settings import Partition
 from cluster.errors import ClusterError, Unsatisfiable
 from cluster.spec import Launch
 
@@ -113,6 +115,8 @@ class Submission:
         chosen = self.values
         self.slots = values.processors(chosen.get("n", "1"))
         partition = site.partition(self.call, self.queue)
+        if self.call.settings.strict:
+            self._check_strictly(partition)
         limit = values.minutes_s(chosen["W"], "RUNLIMIT") if "W" in chosen else 0.0
         if partition.walltime_s and limit > partition.walltime_s:
             raise values.BadValue("RUNLIMIT: Cannot exceed queue's hard limit(s)")
@@ -130,6 +134,14 @@ class Submission:
         self.gpus = needs.gpus or _gpus(chosen.get("gpu"))
         self.begin = values.moment(chosen["b"], self.now) if "b" in chosen else 0.0
         self.deadline = values.moment(chosen["t"], self.now) if "t" in chosen else 0.0
+
+    def _check_strictly(self, partition: Partition) -> None:
+        """Refuse what there is not, which is else taken for what there is."""
+        if partition.cores and self.slots > partition.cores:
+            raise values.BadValue("Too many processors requested")
+        hosts = re.sub(r"[+!]\d*", " ", self.values.get("m", "")).split()
+        if any(host not in (self.machine.host, "all") for host in hosts):
+            raise values.BadValue("Bad host name, host group name or cluster name")
 
     # ------------------------------------------------------------ the job
 
@@ -224,7 +236,8 @@ class Submission:
             umask=self.call.umask,
             env_set={**threads, **told},
             env_unset=untouched,
-            soft_memory=True,
+            # Where the job's own process cannot measure, the queue does.
+            soft_memory=os.path.isdir("/proc/self/task") or not self.memlimit_mib,
             fills=True,
         )
 
@@ -295,7 +308,7 @@ class Submission:
             self.call.err("<<Waiting for dispatch ...>>\n")
             if self.is_interactive:
                 self.call.err(f"<<Starting on {self.machine.host}>>\n")
-        row = watcher.wait_for_end(self.call, id)
+        row = watcher.wait_for_end(self.call, id, is_callers=self.is_interactive)
         if row is None:
             return 255
         if self.is_interactive:

@@ -133,15 +133,22 @@ def _settle(machine: Machine, row: Row, said: str, orphans: bool) -> None:
 # ---------------------------------------------------------------- waiting
 
 
-def wait_for_end(call: Call, id: str) -> Row | None:
-    """Wait until a job is over; end it when the caller goes. None: it is not known any more."""
+def wait_for_end(call: Call, id: str, *, is_callers: bool) -> Row | None:
+    """Wait until a job is over; None: it is not known any more.
+
+    Args:
+        call: of bsub.
+        id: the job.
+        is_callers: it is interactive, and ends with its caller.
+    """
     machine = call.machine
     while True:
         try:
             machine.wait([id], timeout=1.0)
         except WaitTimeout:
             if call.is_gone():
-                machine.act("cancel", [id])
+                if is_callers:
+                    machine.act("cancel", [id])
                 raise ConnectionError("the caller is gone") from None
             continue
         row = machine.row(id)

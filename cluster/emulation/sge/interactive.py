@@ -39,7 +39,7 @@ else:
     while True:
         try: os.kill(pid, 0)
         except OSError: break
-        signal.sigtimedwait([signal.SIGUSR1], 0.2)
+        select.select([], [], [], 0.2)
 """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 os.environ.setdefault("LOGNAME", "nobody")  # it looks there for the user's name
 
-from nipype import Function, Node, Workflow  # noqa: E402
+from nipype import Function, Node, Workflow
 
 PLUGIN = sys.argv[1]  # SLURM, SGE, PBS, LSF
 

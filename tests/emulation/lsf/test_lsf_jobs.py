@@ -314,6 +314,16 @@ def test_an_interactive_job_has_the_callers_streams(site: Site) -> None:
     assert to_file.stdout == "2\nfiled\n"
 
 
+def test_an_interactive_job_ends_with_its_caller_and_a_waited_for_one_does_not(site: Site) -> None:
+    site("timeout 0.5 bsub -I -J mine sleep 100", 124)
+    site("timeout 0.5 bsub -K -J its 'until [ -e go ]; do sleep 0.02; done'", 124)
+    (site.cwd / "go").touch()
+
+    mine, its = (site(f"bjobs -a -noheader -o jobid -J {name}").strip() for name in ("mine", "its"))
+    assert site.end(mine).startswith("EXIT|")
+    assert site.end(its) == "DONE|-|-"
+
+
 def test_a_job_can_be_given_input_a_directory_and_commands_around_it(site: Site) -> None:
     (site.cwd / "in").write_text("input\n")
 
@@ -390,6 +400,9 @@ def test_what_is_asked_of_one_queue_or_host_only_is_answered_so(site: Site) -> N
         *("QUEUE_NAME", "normal", "short"),
     ]
     assert "RUNLIMIT" in site("bqueues -l short")
+    assert site("bqueues -noheader -o 'queue_name status' short") == "short Open:Active\n"
+    assert site("bhosts -o 'max rsv delimiter=\",\"'") == "MAX,RSV\n4,0\n"
+    assert site.run("bhosts -o nonsense").stderr == "bhosts: Unknown field name: nonsense.\n"
     assert site.run("bqueues none").stderr == "none: No such queue\n"
     assert site.run("bsub -q none true").stderr == "none: No such queue. Job not submitted.\n"
     assert site("bhosts -w").splitlines()[1].split()[1:4] == ["ok", "-", "4"]

@@ -129,6 +129,16 @@ def test_threads_are_as_the_user_left_them(slurm: Site) -> None:
     assert (slurm.folder / "p").read_text() == "7\n"
 
 
+def test_names_that_are_no_text_reach_the_job_byte_for_byte(slurm: Site) -> None:
+    slurm(
+        "mkdir $'d\\xff'; cd $'d\\xff'; "
+        "sbatch --wait -J $'n\\xff' -o ../o --wrap $'pwd; echo \\xff'"
+    )
+
+    written = (slurm.folder / "o").read_bytes()
+    assert written == os.fsencode(slurm.folder) + b"/d\xff\n\xff\n"
+
+
 @pytest.mark.parametrize(
     ("line", "text", "code"),
     [
