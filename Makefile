@@ -22,7 +22,7 @@ ifneq ($(shell cat $(STAMP) 2>/dev/null),$(CURDIR))
 STALE := stale
 endif
 
-.PHONY: setup test test-faults test-clusters test-clients check format lint types contract docs docs-quiet demo bench bench-all bench-scale bench-schedule \
+.PHONY: setup test test-faults test-emulation test-clusters test-clients check format lint types contract docs docs-quiet demo bench bench-all bench-scale bench-schedule \
         bench-peers clean stale
 
 setup: $(STAMP)
@@ -43,10 +43,13 @@ $(STAMP): setup.cfg $(STALE)
 stale: ;
 
 test: check docs-quiet
-	$(PY) -m pytest -m 'not root and not clusters' --cov --cov-report=term
+	$(PY) -m pytest -m 'not root and not clusters and not emulation' --cov --cov-report=term
 
 test-faults: $(STAMP)
 	$(PY) -m pytest -m 'faults or root'
+
+test-emulation: $(STAMP)
+	$(PY) -m pytest -m emulation
 
 test-clusters: $(STAMP)
 	@PYTHON="$$PWD/$(PY)" bash tests/clusters/run

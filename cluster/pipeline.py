@@ -267,6 +267,17 @@ class Pipeline:
                 step.unneeded = not entry.job
         return record
 
+    def _ended(self, record: Record) -> dict[str, str]:
+        """Give the states of steps whose end is written down: the queue may not know them."""
+        return {
+            name: entry.state
+            for name, entry in record.entries.items()
+            if entry.state
+            and name in self.steps
+            and (job := self.steps[name].job) is not None
+            and job.id == entry.job
+        }
+
     def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
         """Block until all steps have ended; see `cluster.wait`.
 
@@ -277,10 +288,11 @@ class Pipeline:
         Raises:
             WaitTimeout: a `TimeoutError`; the jobs go on.
         """
-        self._find_jobs()
-        jobs = [step.job for step in self.steps.values() if step.job is not None and not step.kept]
-        if not jobs and not any(step.kept for step in self.steps.values()):
+        ended = self._ended(self._find_jobs())
+        steps = [step for step in self.steps.values() if step.job is not None or step.kept]
+        if not steps:
             raise OptionsError(f"pipeline {self.name!r} was not submitted. Call its submit().")
+        jobs = [step.job for step in steps if not step.kept and step.name not in ended]
         if jobs:
             queue.wait(jobs, timeout, progress)
         with locked(self.directory, f"pipeline {self.name!r}"):
@@ -303,9 +315,9 @@ class Pipeline:
 
     def status(self) -> dict[str, str | None]:
         """Give the state of each step; None for one that was not submitted."""
-        self._find_jobs()
-        ask_at_once(self.steps.values())
-        return {name: step.told_state for name, step in self.steps.items()}
+        ended = self._ended(self._find_jobs())
+        ask_at_once(step for step in self.steps.values() if step.name not in ended)
+        return {name: ended.get(name) or step.told_state for name, step in self.steps.items()}
 
     def cancel(self) -> dict[str, str]:
         """End all steps that run or wait, those of an earlier run too.

@@ -15,6 +15,7 @@ import pytest
 import cluster
 from cluster import _pipeline_graph as graphs
 from cluster.errors import ClusterError, JobCancelled, OptionsError, PayloadError
+from cluster.local import lifecycle
 from cluster.pipeline import Pipeline
 
 WAIT_S = 30
@@ -600,10 +601,33 @@ def test_a_finished_pipeline_explains_itself(here: Path) -> None:
     assert all(os.path.exists(path) for step in steps.values() for path in step["values"])
 
 
+def forget_everything(state_dir: Path) -> None:
+    """Take the queue of this test away, with all that it knows."""
+    lifecycle.stop_everything(state_dir)
+    for file in state_dir.iterdir():
+        if file.is_file():
+            file.unlink()
+
+
 @pytest.mark.slow
-def test_values_outlive_the_queue(
-    here: Path, state_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_how_steps_ended_outlives_the_queue(here: Path, state_dir: Path) -> None:
+    ran(chain())
+    forget_everything(state_dir)
+
+    later = chain()
+
+    assert later.wait() is False
+    assert later.status() == {
+        "first": "COMPLETED", "second": "COMPLETED", "third": "FAILED", "fourth": "CANCELLED",
+        "side": "COMPLETED",
+    }  # fmt: skip
+    (here / "gate").touch()
+    assert list(later.submit()) == ["third", "fourth"]
+    assert later.wait(WAIT_S) is True
+
+
+@pytest.mark.slow
+def test_values_outlive_the_queue(here: Path, state_dir: Path) -> None:
     def pipeline() -> Pipeline:
         made = Pipeline("p")
         made.add(one)
@@ -614,12 +638,7 @@ def test_values_outlive_the_queue(
     first.submit()
     assert first["one"].get(WAIT_S) == 1
     first["command"].get(WAIT_S)  # nobody wrote down how it ended
-    from cluster.local import lifecycle
-
-    lifecycle.stop_everything(state_dir)
-    for file in state_dir.iterdir():
-        if file.is_file():
-            file.unlink()
+    forget_everything(state_dir)
 
     again = pipeline()
     assert list(again.submit()) == ["command"]

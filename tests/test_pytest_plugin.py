@@ -471,3 +471,10 @@ def test_every_injection_is_in_the_documentation() -> None:
     public = [name for name in words if not name.startswith("_")]
 
     assert [name for name in public if f"slurm.{name}" not in page] == []
+
+
+def test_pytest_finds_the_plug_in_by_itself_and_once() -> None:
+    # The name is the module's, so that `-p` and the entry point are one plug-in to pytest.
+    text = (DOCUMENT.parent.parent / "setup.cfg").read_text()
+
+    assert "pytest11 =\n    cluster.pytest_plugin = cluster.pytest_plugin\n" in text
