@@ -148,6 +148,25 @@ def test_a_client_that_takes_silence_of_the_books_for_the_end_is_wrong(slurm: Cl
     assert naive_state(id) == "COMPLETED"
 
 
+@pytest.mark.parametrize(
+    ("family", "books"),
+    [("pbs", "qstat -x"), ("torque", "tracejob"), ("sge", "qacct -j"), ("lsf", "bhist")],
+)
+def test_the_books_of_every_family_can_be_late(
+    family: str, books: str, request: pytest.FixtureRequest
+) -> None:
+    site: Cluster = request.getfixturevalue(family)
+    id = site.submit("true", "-N" if family != "lsf" else "-J", "findme")
+    site.wait_idle()
+    site.lag_books(3600)
+
+    late = site.run(f"{books} {id}", check=False)
+    site.lag_books(0)
+    then = site.run(f"{books} {id}", check=False)
+
+    assert ("findme" in late.stdout, "findme" in then.stdout) == (False, True)
+
+
 def test_ours_needs_no_books_for_a_job_that_left_its_record(slurm: Cluster) -> None:
     slurm.lag_books(3600)
 
