@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cluster import aio as aio
     from cluster import config_file as config_file
     from cluster import errors as errors
+    from cluster import helpers as helpers
     from cluster import job as job
     from cluster import jobqueue as jobqueue
     from cluster import logme as logme
@@ -75,6 +76,7 @@ _MODULES = (
     "aio",
     "config_file",
     "errors",
+    "helpers",
     "job",
     "jobqueue",
     "logme",

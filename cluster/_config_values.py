@@ -70,6 +70,12 @@ def _word(text: str, setting: Setting) -> str:
     return text
 
 
+def _line(text: str, setting: Setting) -> str:
+    if not text.strip() or not text.isprintable():
+        raise ValueError("write one line of text")
+    return text.strip()
+
+
 def _path(text: str, setting: Setting) -> str:
     if not text or "\0" in text or "\n" in text:
         raise ValueError("write a path")
@@ -94,6 +100,7 @@ KINDS: dict[str, Callable[[str, Setting], Any]] = {
     "choice": _choice,
     "qtype": _qtype,
     "word": _word,
+    "line": _line,
     "path": _path,
     "memory": lambda text, setting: parse_memory(text),
     "resources": _resources,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster import queue
-from cluster.errors import OptionsError
+from cluster.errors import ClusterError, OptionsError
 from cluster.request import Problems, check_main_is_there
 from cluster.schedulers.base import Call
 
@@ -80,6 +80,22 @@ def submit_all(jobs: Sequence[Job], max_queue_len: int | None) -> None:
             raise
         for job, id in zip(mine, ids, strict=True):
             job._submitted(id)
+    if any(job.options.get("notify") for job in jobs):
+        _submit_followers(jobs)
+
+
+def _submit_followers(jobs: Sequence[Job]) -> None:
+    """Queue the jobs that tell how these end; these are queued, whatever becomes of that."""
+    from cluster import logme
+    from cluster._notifying import followers
+
+    try:
+        made = followers(jobs)
+        if made:
+            submit_all(made, 0)
+    except ClusterError as error:
+        ids = ", ".join(str(job.id) for job in jobs[:8])
+        logme.log(f"nobody will be told how job {ids} ends: {error}", "error")
 
 
 def _requests(places: dict[Job, int], problems: Problems) -> list[Request]:

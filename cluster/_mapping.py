@@ -154,6 +154,8 @@ class _Mapping:
         left = None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
         try:
             for ending in self._scheduler.endings(list(self._running), timeout=left, content=True):
+                if ending.info.id not in self._running:
+                    continue  # cancelled
                 job, chunk = self._running.pop(ending.info.id)
                 job.note(ending)
                 values, error = self._read(job, chunk)
@@ -163,7 +165,7 @@ class _Mapping:
                 elif rest.items:
                     self._submit(self._cut(rest))
                 yield chunk.start, values, error
-                if error is None and rest.items:
+                if not self._running or (error is None and rest.items):
                     return
         except WaitTimeout:
             raise WaitTimeout(
@@ -301,7 +303,7 @@ def map(
         function: it gets one item of each iterable, until the shortest ends.
         iterables: read to their ends at once.
         chunk: items in a job; "auto" measures the calls and makes chunks of about
-            0.3 s (20 s on clusters), and at least two for each core.
+            0.3 s (20 s on clusters).
         timeout: seconds for all of it; None is no limit.
         progress: show a line that counts; None shows it on a terminal.
         keywords: as for `submit`, each job's.

@@ -205,8 +205,13 @@ def _lsf_env(names: list[str]) -> str:
     return {"ALL": "all", "NONE": "none"}.get(word) or quote(", ".join(names), "lsf")
 
 
+def is_address(wish: str) -> bool:
+    """Tell a mail address from a command, for `notify`."""
+    return re.fullmatch(r"[^\s@;|&<>$`\"'/]+@[^\s@;|&<>$`\"'/]+", wish) is not None
+
+
 def _mail(text: str, qtype: str) -> str:
-    return quote(text, qtype) if "@" in text and not re.search(r"\s", text) else ""
+    return quote(text, qtype) if is_address(text) else ""
 
 
 def _signal(value: tuple[int, float]) -> str:

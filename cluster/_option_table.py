@@ -240,7 +240,7 @@ _QUEUEING = (
     Option(
         "notify", "line", "A mail address, or a command, told when the job ended.",
         "--mail-type=END,FAIL --mail-user={mail}", "-m ae -M {mail}", "-m ae -M {mail}",
-        "-N -u {mail}", _no("refused: not in this version; let a job depend on it with afterany"),
+        "-N -u {mail}", Absent("a job of its own tells, by command or by notify.smtp_host", True),
         ("mail", "email", "mail_user"),
     ),
     _everywhere(

@@ -85,6 +85,16 @@ SETTINGS: dict[tuple[str, str], Setting] = {
     ),
     ("jobs", "filedir"): Setting("path", None, "Where scripts are written; here when not set."),
     ("jobs", "suffix"): Setting("word", "cluster", "Part of the names of written scripts."),
+    ("notify", "smtp_host"): Setting("word", None, "Mail server that notify= uses here."),
+    ("notify", "smtp_port"): Setting("count", 25, "Its port; 587 and 465 are usual, too."),
+    ("notify", "smtp_security"): Setting(
+        "choice", "none", "How the connection is made safe.", ("none", "starttls", "ssl")
+    ),
+    ("notify", "smtp_user"): Setting("line", None, "Name to log in with; none when not set."),
+    ("notify", "smtp_password_file"): Setting(
+        "path", None, "File with the password in its first line."
+    ),
+    ("notify", "sender"): Setting("line", None, "From whom the mail is; the receiver if not set."),
     ("retention", "outputs_days"): Setting("seconds", 30.0, "Days to keep what a job wrote."),
     ("retention", "records_days"): Setting("seconds", 90.0, "Days to keep the record of a job."),
 }

@@ -109,9 +109,18 @@ def test_the_setting_takes_the_name_of_an_installed_plug_in(
         config_file.get("queue", "qtype")
 
 
+# Enough to see that it is alive; `make test-clusters` runs the whole suite.
+PART = "gives_its_value or exit_code or arguments_reach or held_job or gone or wait_for_the_start"
+
+
 @pytest.mark.slow
-@pytest.mark.timeout(300)
-def test_the_example_is_installed_and_keeps_the_contract(tmp_path: Path) -> None:
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "words", [("-k", PART), pytest.param((), marks=pytest.mark.clusters)], ids=["a part", "all"]
+)
+def test_the_example_is_installed_and_keeps_the_contract(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
     source = tmp_path / "source"
     shutil.copytree(ROOT / "examples" / "scheduler_plugin", source)
     python = scratch_python(tmp_path / "venv")
@@ -120,13 +129,20 @@ def test_the_example_is_installed_and_keeps_the_contract(tmp_path: Path) -> None
     clean = {key: value for key, value in os.environ.items() if not key.startswith("CLUSTER_")}
 
     done = subprocess.run(
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests"],
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", *words],
         cwd=source, env=clean, capture_output=True, text=True, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stdout[-5000:]
     assert " passed" in done.stdout
     assert "skipped" not in done.stdout
+
+
+def test_the_part_of_the_contract_names_tests_that_exist() -> None:
+    from cluster.testing import contract
+
+    names = [name for name in vars(contract) if name.startswith("test_")]
+    assert all(any(word in name for name in names) for word in PART.split(" or "))
 
 
 def scratch_python(folder: Path) -> str:

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from cluster import config_file
+from cluster._option_directives import is_address
 from cluster.errors import UnknownJob
 from cluster.files import current_umask
 from cluster.local.client import Client, environment, get_client
@@ -113,10 +115,10 @@ class LocalScheduler:
         array = options.get("array")
         if array is not None and not isinstance(array, ArraySpec):
             problems.append("array needs evenly spaced indices on this machine: '1-10', '0-98:2'.")
-        if options.get("notify"):
+        if is_address(options.get("notify", "")) and not config_file.get("notify", "smtp_host"):
             problems.append(
-                "notify is not available on this machine in this version. Leave it out, "
-                "or submit a job with dependencies={'afterany': job}."
+                "notify to a mail address needs a mail server here. Set notify.smtp_host in the "
+                "configuration, or give a command."
             )
         return problems
 

@@ -159,8 +159,8 @@ def _case(name: str, lines: Sequence[str]) -> Case:
         if word == ":differs":
             differs = rest
         elif word == ":blur":
-            pattern, _, new = rest.partition(" => ")
-            blur.append((pattern, new))
+            pattern, _, new = rest.partition(" =>")
+            blur.append((pattern, new.strip()))
         elif word == ":file":
             file = rest
             files[file] = ""

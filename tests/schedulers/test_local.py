@@ -297,7 +297,7 @@ def test_a_virtual_environment_must_be_one(tmp_path: Path) -> None:
 
 
 def test_what_this_version_cannot_do_is_refused_and_not_ignored() -> None:
-    assert "notify is not available" in check("true", notify="me@example.org")[0]
+    assert "needs a mail server here" in check("true", notify="me@example.org")[0]
     assert "array" in check("true", array=[1, 2, 9])[0]
 
 

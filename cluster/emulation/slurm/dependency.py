@@ -53,6 +53,8 @@ def parse(text: str) -> tuple[list[One], bool]:
             continue
         if kind.isdigit() and before:  # afterok:1,2
             kind, jobs = before, [kind, *jobs]
+        if kind.isdigit() or "_" in kind:  # the oldest form, an id alone
+            kind, jobs = "afterany", [kind, *jobs]
         before = kind.lower()
         if before not in _TYPES or not jobs:
             raise BadDependency(text)

@@ -56,8 +56,9 @@ def _part(part: str) -> tuple[int, int, int]:
 
 
 def compress(indices: Sequence[int]) -> str:
-    """Write indices as ranges: 0-2,5; even steps as 1-9:2."""
-    if len(indices) > 2:
+    """Write indices as ranges: 0-2,5; even steps of many as 0-40:4."""
+    # With fewer, or closer together, Slurm lists them.
+    if len(indices) > 5 and indices[-1] - indices[0] > 10:
         gap = indices[1] - indices[0]
         if gap > 1 and all(b - a == gap for a, b in pairwise(indices)):
             return f"{indices[0]}-{indices[-1]}:{gap}"

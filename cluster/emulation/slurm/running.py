@@ -211,7 +211,7 @@ def run_step(call: Call, step: Step) -> tuple[int, int]:
     """Run the tasks of a step; give the worst exit code and signal."""
     state_dir, raw = call.machine.state_dir, View(step.row).raw
     request = step.request
-    name = os.path.basename(step.words[0])
+    name = step.values.get("job-name") or os.path.basename(step.words[0])
     cpus = max(request.ntasks * request.cpus_per_task, 1)
     number = steps.begin(
         state_dir, raw, name, attempt=step.row.info.attempt, tasks=request.ntasks, cpus=cpus

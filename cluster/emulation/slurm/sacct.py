@@ -83,9 +83,6 @@ yaml - -
 """
 )
 
-# What waits for anything else is not eligible, and not in the books yet.
-_IN_THE_BOOKS = ("None", "Priority", "Resources", "JobArrayTaskLimit")
-
 
 def sacct(call: Call) -> int:
     """List what the books have."""
@@ -202,8 +199,6 @@ def _entries(call: Call, given: Mapping[str, str]) -> Iterator[Entry]:
     whole = {id for id, step in wanted or () if not step}
     group = _group()
     for view in views:
-        if view.is_pending and view.reason not in _IN_THE_BOOKS:
-            continue
         if not _is_wanted(call, view, given, states):
             continue
         for entry in _lines(call, view, form, group, is_single="allocations" in given):

@@ -176,7 +176,8 @@ def partitions(call: Call, words: Sequence[str], *, in_one_line: bool) -> int:
     known = site.partitions(call, _used(call))
     if words and not any(each.name == words[0] for each in known):
         if call.settings.partitions:
-            raise Stop(f"Partition {words[0]} not found\n", 1)
+            call.out(f"Partition {words[0]} not found\n")
+            raise Stop(code=1)
         known = [Partition(name=words[0])]
     there = call.machine.capacity()
     default = site.default_partition(call)

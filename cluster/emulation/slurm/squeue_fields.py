@@ -68,8 +68,13 @@ def _nodes(line: Line) -> str:
     return line.host if line.view.ran else ""
 
 
+_WITH_REASON = ("PENDING", "FAILED", "TIMEOUT", "OUT_OF_MEMORY", "DEADLINE")
+
+
 def _nodes_or_reason(line: Line) -> str:
-    return line.host if line.view.ran and not line.view.is_pending else f"({line.view.reason})"
+    if line.view.state in _WITH_REASON:
+        return f"({line.view.reason})"
+    return line.host if line.view.ran else ""
 
 
 def _index(line: Line) -> str:

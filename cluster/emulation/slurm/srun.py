@@ -36,6 +36,7 @@ def srun(call: Call) -> int:
     if not words:
         site.fail(call, "No command given to execute.", kind="fatal")
     values = of_environment("r", call.variable) | given
+    values["job-name"] = given.get("job-name", "")  # a job's own name is not its steps'
     job = given.get("jobid") or call.variable("SLURM_JOB_ID") or call.variable("SLURM_JOBID")
     if job and "test-only" not in given:
         return _inside(call, values, given, words, job)

@@ -99,7 +99,16 @@ def test_bad_indices_are_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("numbers", "text"),
-    [([3, 4], "3-4"), ([1, 2, 3, 5], "1-3,5"), ([1, 3, 5], "1-5:2"), ([3, 5], "3,5"), ([9], "9")],
+    [
+        ([3, 4], "3-4"),
+        ([1, 2, 3, 5], "1-3,5"),
+        ([3, 5], "3,5"),
+        ([9], "9"),
+        ([0, 4, 8, 12, 16], "0,4,8,12,16"),
+        ([0, 4, 8, 12, 16, 20], "0-20:4"),
+        ([0, 2, 4, 6, 8, 10], "0,2,4,6,8,10"),
+        ([0, 2, 4, 6, 8, 10, 12], "0-12:2"),
+    ],
 )
 def test_indices_are_written_as_ranges(numbers: list[int], text: str) -> None:
     assert indices.compress(numbers) == text
