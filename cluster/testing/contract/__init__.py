@@ -23,3 +23,4 @@ from cluster.testing.contract.results import *
 from cluster.testing.contract.site import *
 from cluster.testing.contract.steering import *
 from cluster.testing.contract.surroundings import *
+from cluster.testing.contract.telling import *
