@@ -18,6 +18,7 @@ from typing import Any
 from cluster import job as jobs_
 from cluster import queue
 from cluster._awaiting import in_thread, telling, value
+from cluster._job_view import JobView
 from cluster._waiting import Waiting, flatten
 from cluster._watching import watch
 from cluster.errors import ClusterError, WaitTimeout
@@ -46,7 +47,7 @@ async def get(jobs: Any, timeout: float | None = None) -> Any:
     """Wait for a job and give what `Job.get` gives; of many jobs, a list in their order.
 
     Args:
-        jobs: a Job, an id, or lists of these.
+        jobs: a Job, an id, a JobArray, or lists of these.
         timeout: seconds for all of them; None is no limit.
 
     Raises:
@@ -54,12 +55,16 @@ async def get(jobs: Any, timeout: float | None = None) -> Any:
         Exception: what a function raised; see `Job.get`.
     """
     if isinstance(jobs, Mapping) or not _is_one(jobs):
-        many = [_as_job(job) for job in flatten(jobs)]
+        many = [_as_job(job) for job in flatten(jobs, elements=True)]
         await wait(many, timeout)
         return [await value(job) for job in many]
+    job = _as_job(jobs)
+    if not isinstance(job, JobView):  # a JobArray: many jobs under one id
+        await wait(job, timeout)
+        return await in_thread(job.get)
     if timeout is not None:
-        await wait(jobs, timeout)
-    return await value(_as_job(jobs))
+        await wait(job, timeout)
+    return await value(job)
 
 
 def _is_one(jobs: Any) -> bool:
@@ -97,24 +102,26 @@ async def as_completed(jobs: Any, timeout: float | None = None) -> AsyncIterator
     """Give jobs back as they reach their final states, each as it was given.
 
     Args:
-        jobs: Jobs, ids, or lists of these.
+        jobs: Jobs, ids, arrays (their elements are given), or lists of these.
         timeout: seconds for all of them; None is no limit.
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
     """
-    async for _, objects in _endings(jobs, timeout):
+    async for _, objects in _endings(jobs, timeout, elements=True):
         for job in objects:
             yield job
 
 
-async def _endings(jobs: Any, timeout: float | None) -> AsyncIterator[tuple[Ending, list[Any]]]:
+async def _endings(
+    jobs: Any, timeout: float | None, *, elements: bool = False
+) -> AsyncIterator[tuple[Ending, list[Any]]]:
     arrived: asyncio.Queue[tuple[Any, Ending | ClusterError]] = asyncio.Queue()
     deadline = None if timeout is None else time.monotonic() + timeout
     left: dict[tuple[Any, str], list[Any]] = {}
     forget = []
     try:
-        for scheduler, mine in Waiting(jobs, queue.scheduler_for).given.items():
+        for scheduler, mine in Waiting(jobs, queue.scheduler_for, elements=elements).given.items():
             left.update({(scheduler, id): objects for id, objects in mine.items()})
 
             def tell(what: Ending | ClusterError, scheduler: Any = scheduler) -> None:

@@ -200,6 +200,16 @@ def test_values_are_given_in_the_order_of_the_jobs(state_dir: Path) -> None:
     assert run(main()) == [0, 2, 4, 6, 8, 10, 12, 14]
 
 
+def test_an_array_is_awaited_whole_and_by_element(state_dir: Path) -> None:
+    async def main() -> Any:
+        array = cluster.submit_array(double, [1, 2, 3])
+        ended = [element async for element in cluster.aio.as_completed(array)]
+        assert await cluster.aio.wait(array)
+        return await cluster.aio.get(array), sorted([await element for element in ended])
+
+    assert run(main()) == ([2, 4, 6], [2, 4, 6])
+
+
 def test_a_timeout_says_how_many_are_left_and_they_go_on(state_dir: Path, tmp_path: Path) -> None:
     async def main() -> Any:
         jobs = [cluster.submit(gated(tmp_path / "gate")) for _ in range(2)]

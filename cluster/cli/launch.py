@@ -28,8 +28,12 @@ As a job of the queue:
 
 
 @click.command(context_settings=CONTEXT, epilog=EPILOG)
-@click.option("-n", "--tasks", type=click.IntRange(1), metavar="N", help="Ranks; what the job has, else 1.")
-@click.option("-c", "--cores", type=click.IntRange(1), metavar="N", help="Cores of each rank; 1 unless said.")
+@click.option(
+    "-n", "--tasks", type=click.IntRange(1), metavar="N", help="Ranks; what the job has, else 1."
+)
+@click.option(
+    "-c", "--cores", type=click.IntRange(1), metavar="N", help="Cores of each rank; 1 unless said."
+)
 @click.option(
     "--per-node", type=click.IntRange(1), metavar="N", help="At most so many on one machine."
 )

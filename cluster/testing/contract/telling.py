@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from typing import Any
 
 import cluster
 from cluster.testing import work
@@ -19,7 +20,7 @@ __all__ = [
 def test_jobs_are_awaited_while_others_run(site: Site, gate: Gate) -> None:
     last, value, failing = gate.running(), site.job(work.add, (2, 3)), site.job(work.fail, ("me",))
 
-    async def main() -> tuple[object, ...]:
+    async def main() -> tuple[Any, ...]:
         waits = asyncio.ensure_future(cluster.aio.wait(last))
         cluster.submit_many([value, failing])  # watched later than the one that runs
         found = (
