@@ -264,7 +264,10 @@ class Job(JobView):
 
     def _make_scripts(self, stem: str, made: Request | None = None) -> Scripts:
         return self.scheduler.scripts(
-            made or self._checked_request(), directory=self._filedir(), stem=stem, suffix=self._suffix()
+            made or self._checked_request(),
+            directory=self._filedir(),
+            stem=stem,
+            suffix=self._suffix(),
         )
 
     def _filedir(self) -> str:

@@ -55,7 +55,11 @@ class NodeLink:
         if self._starting is not None:  # it was begun before we were there
             self._server.selector.register(self._starting.fileno(), 1, "node")
             return False
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:  # no descriptor: the server goes on without a node for a while
+            self._failed(error)
+            return False
         try:
             sock.connect(socket_path(self._server.state_dir, "node"))
         except OSError:

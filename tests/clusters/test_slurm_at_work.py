@@ -7,7 +7,6 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -25,12 +24,11 @@ def work(number: int) -> int:
 
 
 @pytest.fixture(autouse=True)
-def slurm(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def slurm(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLUSTER_QTYPE", "slurm")
     monkeypatch.chdir(tmp_path)
     found = schedulers.probe("slurm")
     assert found.version, f"no Slurm answers: {found.problem or 'sbatch is not on PATH'}"
-    yield
 
 
 def calls() -> int:
