@@ -160,7 +160,8 @@ def test_shims_are_rewritten_only_when_they_change(site: Site, tmp_path: Path) -
     shims.make(str(tmp_path / "state"), FAMILY)
 
     assert path.stat().st_mtime_ns == before.st_mtime_ns
-    assert sorted(os.listdir(site.bin)) == sorted(FAMILY.commands)
+    # Where Python's own path has a blank, each has a second file beside it.
+    assert {name.removesuffix(".py") for name in os.listdir(site.bin)} == set(FAMILY.commands)
     assert (Path(site.bin).parent / "etc/demo.conf").read_text().startswith("home=")
     assert before.st_mode & 0o777 == 0o700
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -140,6 +141,15 @@ def test_bpeek_shows_what_a_running_job_has_written(site: Site) -> None:
     assert (site.cwd / "later.txt").read_text().endswith("\n\nearly\n")
 
 
+def report(path: Path) -> str:
+    """Wait for the report of a job: it is written after the job has ended, by who ended it."""
+    deadline = time.monotonic() + 20
+    while not path.exists() or "Exited with exit code" not in path.read_text():
+        assert time.monotonic() < deadline, "there is no report"
+        time.sleep(0.01)
+    return path.read_text()
+
+
 def test_a_job_that_is_killed_says_who_did_it(site: Site) -> None:
     id = site.submit("bsub -o k.txt sleep 100")
     site.until(id, "RUN")
@@ -147,7 +157,7 @@ def test_a_job_that_is_killed_says_who_did_it(site: Site) -> None:
     assert site(f"bkill {id}") == f"Job <{id}> is being terminated\n"
 
     assert site.end(id) == "EXIT|130|TERM_OWNER: job killed by owner"
-    text = (site.cwd / "k.txt").read_text()
+    text = report(site.cwd / "k.txt")
     assert "\nTERM_OWNER: job killed by owner.\nExited with exit code 130.\n" in text
     again = site.run(f"bkill {id}")
     assert (again.returncode, again.stderr) == (255, f"Job <{id}>: Job has already finished\n")
@@ -161,7 +171,7 @@ def test_even_sigkill_leaves_a_report(site: Site) -> None:
     assert site(f"bkill -s KILL {id}") == f"Job <{id}> is being signaled\n"
 
     assert site.end(id) == "EXIT|137|TERM_OWNER: job killed by owner"
-    text = (site.cwd / "k.txt").read_text()
+    text = report(site.cwd / "k.txt")
     assert "\nTERM_OWNER: job killed by owner.\nExited with exit code 137.\n" in text
 
 
@@ -188,7 +198,8 @@ def test_the_run_limit_of_a_queue_ends_a_job(site: Site) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is measured in /proc")
 def test_the_memory_limit_ends_a_job_and_a_reservation_does_not(site: Site) -> None:
-    program = f"{sys.executable} -c 'import time; x = bytearray(90 << 20); time.sleep(TIME)'"
+    python = shlex.quote(sys.executable)
+    program = f"{python} -c 'import time; x = bytearray(90 << 20); time.sleep(TIME)'"
     many = site.submit(f'bsub -M 40 "{program.replace("TIME", "50")}"')
     reserved = site.submit(f'bsub -R "rusage[mem=40]" "{program.replace("TIME", "1.2")}"')
 
@@ -422,4 +433,4 @@ def test_a_job_that_waits_can_be_modified(site: Site) -> None:
 def test_our_own_dialect_works_against_it(site: Site) -> None:
     (site.cwd / "own.py").write_text(OWN)
 
-    assert site(f"{sys.executable} own.py") == "lsf\n"
+    assert site(f"{shlex.quote(sys.executable)} own.py") == "lsf\n"
