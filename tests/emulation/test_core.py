@@ -14,6 +14,7 @@ import pytest
 from cluster.emulation import daemon, families, settings, shims
 from cluster.emulation.call import Call, Stop
 from cluster.errors import OptionsError
+from cluster.local import lifecycle
 
 Run = "subprocess.CompletedProcess[bytes]"
 
@@ -173,7 +174,10 @@ def test_a_path_with_a_blank_is_no_trouble(tmp_path: Path, monkeypatch: pytest.M
 
     bin = shims.make(str(tmp_path), FAMILY)
 
-    done = subprocess.run([f"{bin}/say"], capture_output=True, timeout=60, check=False)
+    try:
+        done = subprocess.run([f"{bin}/say"], capture_output=True, timeout=60, check=False)
+    finally:
+        lifecycle.stop_everything(tmp_path)  # it started a daemon to be answered
     assert done.returncode == 1  # no daemon of the real package knows this family
     assert b"say: error" in done.stderr or b"demo" in done.stderr
 
