@@ -245,7 +245,7 @@ def test_what_a_call_leaks_goes_with_its_worker(state_dir: Path) -> None:
         told = list(executor.map(leak, range(20)))
 
     assert max(count for _, count in told) == 4
-    assert len({pid for pid, _ in told}) == 5
+    assert len({pid for pid, _ in told}) >= 5  # two work at once: the last may not have had four
 
 
 def test_a_worker_without_work_leaves_and_another_comes(

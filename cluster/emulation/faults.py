@@ -328,6 +328,7 @@ def _named(launch: Launch, id: str) -> Launch:
 _LATE_SH = r"""
 late=$1 patterns=$2; shift 2
 mkdir -p "$late" && began=$(mktemp "$late/began.XXXXXX")
+sleep 0.02  # a file has the time of a clock's tick: what the job makes shall be newer
 "$@"
 code=$?
 set -f
