@@ -13,6 +13,7 @@ queue of its own in a temporary directory; all of it is stopped at the end.
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import platform
@@ -87,6 +88,8 @@ def own_queue(folder: Path) -> Iterator[None]:
     os.environ["CLUSTER_CONFIG"] = str(folder / "none.cfg")
     os.environ["CLUSTER_QTYPE"] = "local"
     os.environ["PYTHONPATH"] = str(ROOT)  # for the fresh interpreters
+    # They shall find what an installed package has: installers compile it.
+    compileall.compile_dir(ROOT / "cluster", quiet=1)
     try:
         for _ in range(CORES):
             cluster.submit(noop).get(PATIENCE_S)
@@ -145,10 +148,11 @@ def run_functions(number: int) -> list[cluster.Job]:
 
 def throughput(
     what: str, run: Callable[[int], list[cluster.Job]], sizes: Sizes, *, goal: float, floor: float
-) -> tuple[Figure, Figure, Cost]:
-    """Give S, the rate as a ratio to it, and the processor time per job."""
+) -> tuple[list[Figure], Cost]:
+    """Give S, the rate as a ratio to it and to bare forks, and the processor time per job."""
     run(sizes.jobs // 10)
     processes, s_rates, rates, ratios, costs = Processes(), [], [], [], []
+    forks: list[float] = []
     for _ in range(sizes.repetitions):
         before = floors.spawns_per_s(sizes.spawns)
         processes.used_s()
@@ -158,11 +162,13 @@ def throughput(
         used = processes.used_s()
         used["children"] = sum(job.usage.cpu_s for job in jobs if job.usage)
         around = [before, floors.spawns_per_s(sizes.spawns)]
+        if run is run_functions:
+            forks.append(rates[-1] / floors.forks_per_s(sizes.spawns))
         ratios.append(rates[-1] / mean(around))
         s_rates += around
         costs.append({name: seconds * 1e3 / sizes.jobs for name, seconds in used.items()})
     ms = {name: median([cost[name] for cost in costs]) for name in costs[0]}
-    return (
+    figures = [
         Figure(
             f"S, beside the {what}", median(s_rates), "/s", note=span(s_rates) + _unsteady(s_rates)
         ),
@@ -175,8 +181,11 @@ def throughput(
             at_least=True,
             note=f"{median(rates):,.0f}/s {span(ratios, 2)}",
         ),
-        Cost(what, ms),
-    )
+    ]
+    if forks:
+        name = f"{what}, as a part of bare forks of Python"
+        figures.append(Figure(name, median(forks), "F", note=span(forks, 2)))
+    return figures, Cost(what, ms)
 
 
 def _unsteady(rates: Sequence[float]) -> str:
@@ -316,8 +325,8 @@ def measure(folder: Path, sizes: Sizes) -> tuple[list[Figure], list[Cost], dict[
             ("functions", run_functions, 0.35, 0.22),
         ):
             _tell(what)
-            s_rate, rate, cost = throughput(what, run, sizes, goal=goal, floor=floor)
-            figures += [s_rate, rate]
+            rates, cost = throughput(what, run, sizes, goal=goal, floor=floor)
+            figures += rates
             costs.append(cost)
         _tell("latency")
         figures += latency(sizes)

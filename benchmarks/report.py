@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 PROCESSES = ("server", "node", "warm parent", "children", "client")
-_DIGITS = {"S": 3, "x": 2, "s": 3, "ms": 2, "/s": 0}
+_DIGITS = {"S": 3, "F": 3, "x": 2, "s": 3, "ms": 2, "/s": 0}
 
 
 @dataclass(frozen=True)

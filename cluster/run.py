@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -148,6 +147,8 @@ def _text(output: bytes) -> str:
 
 def which(program: str | os.PathLike[str]) -> str | None:
     """Find a program as the shell would; None when there is none."""
+    import shutil  # where it is used: every program that submits passes through this module
+
     return shutil.which(os.fspath(program))
 
 

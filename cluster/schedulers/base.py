@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.local.wire import Content, JobInfo, Output
-from cluster.script import Function, Script
 from cluster.spec import Dependency
 
 if TYPE_CHECKING:
     from cluster.payload import Payload
+    from cluster.script import Function, Script
 
 __all__ = [
     "Call",
