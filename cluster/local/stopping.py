@@ -7,6 +7,7 @@ too.  Nothing is decided here about single jobs; that is the server's.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -18,7 +19,9 @@ from contextlib import ExitStack, suppress
 
 import psutil
 
+from cluster.errors import ServerUnavailable
 from cluster.local import wire
+from cluster.local.election import Election
 from cluster.local.places import peer, socket_path, token
 from cluster.local.processes import environment
 
@@ -41,7 +44,9 @@ def stop(state_dir: str, *, now: bool, timeout_s: float) -> bool:
         # An emulation would start another server, and a server another node.
         for daemon in ("emulation", "server", "node"):
             _end([_Watch(pid, stack) for pid in _marked(_is_daemon(state_dir, daemon))])
-        return _end_jobs(state_dir, stack)
+        ended = _end_jobs(state_dir, stack)
+        _remove_sockets(state_dir)
+        return ended
 
 
 def _ask(state_dir: str, *, now: bool) -> bool:
@@ -138,6 +143,30 @@ def _end_jobs(state_dir: str, stack: ExitStack) -> bool:
             each.send(signal.SIGKILL)
         _gone(left, max(0.0, deadline - time.monotonic()))
     return False
+
+
+def _remove_sockets(state_dir: str) -> None:
+    """Remove the sockets that a killed daemon left: nobody else would.
+
+    Under the lock of the daemon's office, so that it is not a successor's.
+    """
+    server = socket_path(state_dir, "server")
+    if os.path.lexists(server):
+        election = Election(state_dir)
+        with suppress(OSError, ServerUnavailable):
+            if election.won():
+                with suppress(FileNotFoundError):
+                    os.unlink(server)
+        election.resign()
+    node = socket_path(state_dir, "node")
+    if os.path.lexists(node):
+        with suppress(OSError):  # it is another's, or gone
+            lock = os.open(f"{state_dir}/slots", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                os.unlink(node)
+            finally:
+                os.close(lock)
 
 
 _Environment = dict[bytes, bytes]

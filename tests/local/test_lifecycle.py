@@ -416,5 +416,28 @@ def test_stop_everything_ends_a_stopped_server_too(server, state_dir):
     assert not server.is_running() or server.status() == psutil.STATUS_ZOMBIE
 
 
+@pytest.mark.parametrize("which", ["server", "node"])
+def test_stop_everything_removes_the_socket_of_a_daemon_that_was_killed(state_dir, which):
+    os.mkdir(f"{state_dir}/slots")
+    places.listen(state_dir, which).close()
+
+    assert lifecycle.stop_everything(state_dir)
+
+    assert not os.path.exists(lifecycle.socket_path(state_dir, which))
+
+
+def test_stop_everything_leaves_the_socket_of_a_successor(state_dir):
+    places.listen(state_dir, "server").close()
+    successor = Election(state_dir)
+    assert successor.won()
+
+    try:
+        lifecycle.stop_everything(state_dir)
+
+        assert os.path.exists(lifecycle.socket_path(state_dir, "server"))
+    finally:
+        successor.resign()
+
+
 def test_stopping_where_nothing_runs_is_no_error(state_dir):
     assert lifecycle.stop_everything(state_dir)
