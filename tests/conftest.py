@@ -12,6 +12,7 @@ import functools
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +24,18 @@ from cluster.local import lifecycle
 
 END_S = 5.0  # what was told to go is gone within this time
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """Have signals reach the programs that tests start, also under `nohup make test &`.
+
+    What is ignored stays so in a program; what is handled is back to its default there.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
 
 
 @pytest.fixture(scope="session")
