@@ -13,7 +13,6 @@ import os
 import sys
 from collections.abc import Mapping
 from datetime import datetime
-from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any
 
@@ -99,6 +98,8 @@ def _only_name(key: str, given: dict[str, str]) -> str:
 
 
 def _nearest(key: str) -> str:
+    from difflib import get_close_matches  # only an error needs it
+
     close = get_close_matches(key.replace("-", "_").lower(), [*TABLE, *SYNONYMS], n=1)
     if not close:
         return "; cluster.options.option_help() lists all of them"

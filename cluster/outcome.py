@@ -7,8 +7,9 @@ reads files only where `Content` names them.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
 
 from cluster import payload
 from cluster.errors import (
@@ -68,8 +69,7 @@ class CommandResult(_ThreeParts):
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """What a job used, and when.
 
     Attributes:

@@ -10,9 +10,10 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
+
+import msgspec
 
 from cluster import config_file, schedulers
 from cluster._waiting import Waiting, flatten, id_of, wait_for
@@ -162,8 +163,7 @@ def cancel(jobs: Any) -> dict[str, str]:
 # ---------------------------------------------------------------- the queue
 
 
-@dataclass(frozen=True)
-class QueueJob:
+class QueueJob(msgspec.Struct, frozen=True):
     """A job as the queue lists it, whoever submitted it.
 
     Attributes:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
 from cluster.local.wire import Content, JobInfo, Output
 from cluster.spec import Dependency
 
@@ -32,8 +34,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class Command:
+class Command(msgspec.Struct, frozen=True):
     """A program and its arguments, or shell text with arguments behind it.
 
     Attributes:
@@ -45,13 +46,12 @@ class Command:
     text: str = ""
 
 
-@dataclass(frozen=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """A function and what it is called with."""
 
     function: Callable[..., Any]
     args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = msgspec.field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,16 +99,14 @@ class Scripts:
         return [s for s in (self.function, self.exec_script, self.submission) if s is not None]
 
 
-@dataclass(frozen=True)
-class Ending:
+class Ending(msgspec.Struct, frozen=True):
     """A job that reached its final state; `content` if it was asked for and is known."""
 
     info: JobInfo
     content: Content | None = None
 
 
-@dataclass(frozen=True)
-class Resources:
+class Resources(msgspec.Struct, frozen=True):
     """What the machine (or partition) has.
 
     Attributes:
@@ -123,7 +121,7 @@ class Resources:
     nodes: int = 1
     free_cores: int | None = None
     free_memory_mib: int | None = None
-    resources: Mapping[str, int] = field(default_factory=dict)
+    resources: Mapping[str, int] = msgspec.field(default_factory=dict)
 
 
 class Scheduler(Protocol):
