@@ -132,8 +132,28 @@ def _query(server: Server, peer: Connection, message: wire.Query) -> list[JobInf
             elements=message.elements,
         )
         rows += [i for i in (closed_info(server, r) for r in closed) if _matches(i, message)]
-    rows.sort(key=_order)
+    rows += [info for info in _between(server, message) if _matches(info, message)]
+    rows = sorted({info.id: info for info in rows}.values(), key=_order)
     return rows[-message.limit :] if message.limit else rows
+
+
+def _ended_unwritten(server: Server) -> Iterator[Job | Array]:
+    """Give what ended but is not written yet: no longer live, and in the store as it was."""
+    queue = server.queue
+    for changes in server.unwritten():
+        yield from (job for id, job in changes.jobs.items() if id not in queue.jobs)
+        yield from (array for id, array in changes.arrays.items() if id not in queue.arrays)
+
+
+def _between(server: Server, message: wire.Query) -> Iterator[JobInfo]:
+    for record in _ended_unwritten(server):
+        if isinstance(record, Array):
+            label = "" if message.elements else str(record.id)
+        else:
+            label = record.label if message.elements or not record.array else ""
+        info = info_of(server, label) if label else None
+        if info is not None:
+            yield info
 
 
 def _order(info: JobInfo) -> tuple[int, int]:
@@ -214,6 +234,10 @@ def _infos(server: Server, label: str, message: wire.Query) -> list[JobInfo]:
     if array is not None and message.folded:
         queue, now, host = server.queue, server.now, server.host
         known = {job.label: closed_info(server, job) for job in server.store.elements(array.id)}
+        for job in _ended_unwritten(server):
+            if isinstance(job, Job) and job.array == array.id:
+                info = info_of(server, job.label)
+                known |= {job.label: info} if info is not None else {}
         known |= {j.label: view.job_info(j, queue, now, host) for j in queue.live_elements(array)}
         return [*known.values(), *_untouched(server, array, folded=True)]
     spec = array.spec.array if array else server.store.spec(int(label)).array

@@ -398,6 +398,10 @@ class Server:
         self.trouble = ""
         return True
 
+    def unwritten(self) -> list[Changes]:
+        """Give what the store does not have yet: of this turn, and of turns it refused."""
+        return [*(before for before, _ in filter(None, [self._unwritten])), self.queue.changes]
+
     def _bye(self, connection: Connection) -> None:
         self.peers.discard(connection)
         self.forget_watches(connection)

@@ -167,7 +167,8 @@ class SimClient:
         elif roll < 0.77 and self._plan.labels:
             self.watch(*self._rng.sample(self._plan.labels, min(len(self._plan.labels), 2)))
         elif roll < 0.85:
-            self._ask(Asked(lambda seq: wire.Query(seq, elements=True), "query"))
+            known = tuple(self._judge.singles)
+            self._ask(Asked(lambda seq: wire.Query(seq, elements=True), "query", labels=known))
         elif roll < 0.88:
             verb = self._rng.choice(("pause", "resume"))
             self._ask(Asked(lambda seq: wire.Control(seq, verb), "control"))
@@ -266,8 +267,10 @@ class SimClient:
             said = msgspec.msgpack.decode(message.value, type=dict[str, str])
             self._judge.told_cancelled(said)
         elif asked.kind == "query":
-            for info in msgspec.msgpack.decode(message.value, type=list[wire.JobInfo]):
+            infos = msgspec.msgpack.decode(message.value, type=list[wire.JobInfo])
+            for info in infos:
                 self._judge.shown(info)
+            self._judge.listed(asked.labels, [info.id for info in infos])
 
     def _refused(self, asked: Asked, message: wire.Failure) -> None:
         self._say("refused")
@@ -285,6 +288,8 @@ class SimClient:
         spec = self._specs[key]
         self._say("acknowledged")
         self._judge.acknowledged(key, labels)
+        if not spec.array:
+            self._judge.singles.update(labels)
         self._answered.append((key, spec, labels))
         for label in labels:
             if label not in self._plan.labels:

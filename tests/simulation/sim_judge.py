@@ -7,6 +7,8 @@ message ─> what was told ───┘
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -34,6 +36,7 @@ class Judge:
         self.faults: list[str] = []
         self.keys: dict[bytes, list[str]] = {}  # on disk
         self._acknowledged: dict[bytes, list[str]] = {}
+        self.singles: set[str] = set()  # of the acknowledged, what is no array
         self._ids: set[int] = set()
         self._final: dict[str, str] = {}
         self._intended: set[Key] = set()  # attempts that were on disk before their start
@@ -80,6 +83,7 @@ class Judge:
         """A store that does not sync lost some of its last turns: what is there counts."""
         self.keys = {key: labels for key in self.keys if (labels := store.labels(key)) is not None}
         self._acknowledged = {k: v for k, v in self._acknowledged.items() if k in self.keys}
+        self.singles &= set(chain(*self._acknowledged.values()))
         self._ids = {id for id in self._ids if store.launch(id) is not None}
         self._final = {
             label: state
@@ -153,6 +157,14 @@ class Judge:
             self._note(info.id, info.state)
         elif not self.disk_trouble:  # else a look shows what is not written yet
             self.fault(f"job {info.id} is shown as {info.state} before that is written")
+
+    def listed(self, labels: Iterable[str], shown: list[str]) -> None:
+        """A client that knew these jobs asked for all."""
+        missing = sorted(self.singles.intersection(labels).difference(shown))
+        if missing:
+            self.fault(f"jobs {', '.join(missing)} were acknowledged, and are not listed")
+        if len(shown) != len(set(shown)):
+            self.fault("a job is listed twice")
 
     def _note(self, label: str, state: str) -> None:
         if label not in self._told:

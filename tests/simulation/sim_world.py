@@ -256,6 +256,11 @@ class World:
         self.server = server
         self._wake_at = self._mono + server._timeout()
 
+    def _open_store(self, path: object, *, durable: bool) -> SimStore:
+        if not durable:
+            self.fault("the store of a queue that is not private is opened without syncing")
+        return self.store
+
     def _is_fd_ready(self, number: int) -> bool:
         starting = self.starting.get(number)
         return starting is not None and starting.is_ready
@@ -507,7 +512,7 @@ class World:
             (serving, "host", host),
             (serving, "peer", lambda sock: (1, serving.os.getuid())),
             (serving, "machine", SimpleNamespace(capacity=lambda settings: capacity)),
-            (serving, "Store", lambda path, durable: self.store),
+            (serving, "Store", self._open_store),
             (serving, "Connection", _Peer),
             (serving, "forget_old", lambda *args: None),
             (serving, "_log", self._heard_of_server),
