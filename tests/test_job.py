@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_scheduler import FakeScheduler
+from fake_scheduler import FakeScheduler, replace_info
 
 import cluster
-from cluster import schedulers
+from cluster import outcome, schedulers
 from cluster.errors import (
     JobCancelled,
     JobFailed,
@@ -439,6 +439,28 @@ def test_a_function_that_left_nothing_raises_with_its_code(fake: FakeScheduler) 
 
     with pytest.raises(JobFailed, match="exit code 3 and left no result"):
         job.get()
+
+
+def test_output_of_a_running_job_is_not_that_of_the_job_that_got_its_file_next(
+    fake: FakeScheduler, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slot = tmp_path / "slot"
+    slot.write_text("mine")
+    job = submit("x")
+    fake.infos["1"] = replace_info(fake.infos["1"], state="RUNNING")
+    fake.contents["1"] = Content(stdout=Output(file=os.fsencode(slot)))
+    read = outcome.read_bytes
+
+    def read_late(output: Output) -> bytes:
+        if output.file:  # between the answer and the reading it ends, and the file is lent again
+            fake.end("1")
+            fake.contents["1"] = Content(stdout=Output(b"mine, whole"))
+            slot.write_text("of another job")
+        return read(output)
+
+    monkeypatch.setattr(outcome, "read_bytes", read_late)
+
+    assert job.stdout == "mine, whole"
 
 
 def test_large_outputs_are_read_from_their_files(fake: FakeScheduler, tmp_path: Path) -> None:

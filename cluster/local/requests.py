@@ -302,6 +302,9 @@ def _fetch(server: Server, peer: Connection, message: wire.Fetch) -> Content:
     job = server.queue.jobs.get(raw)
     if job is not None and job.allocation is not None:
         return Content(stdout=Output(file=job.stdout), stderr=Output(file=job.stderr))
+    for changes in reversed(server.unwritten()):
+        if raw in changes.contents:  # it ended in this turn
+            return changes.contents[raw]
     return server.store.content(raw)
 
 
