@@ -168,11 +168,11 @@ class JobView:
         Args:
             update: ask again; if false, what was read before.
         """
-        return outcome.read_text(self._fetch(update).stdout)
+        return self._written("stdout", update).decode("utf-8", "surrogateescape")
 
     def get_stderr(self, update: bool = True) -> str:
         """Give what it wrote to standard error; see `get_stdout`."""
-        return outcome.read_text(self._fetch(update).stderr)
+        return self._written("stderr", update).decode("utf-8", "surrogateescape")
 
     def get_exitcode(self, update: bool = True) -> int | None:
         """Give its exit code; None while or if it has none."""
@@ -189,13 +189,29 @@ class JobView:
             self._content_is_whole = ended
         return self._content
 
+    def _written(self, name: str, update: bool) -> bytes:
+        """Read what it wrote; surely what *it* wrote.
+
+        While a job runs, its output may be in a file that is the next job's
+        after it.  So what was read counts only if the file is still its own.
+        """
+        content = self._fetch(update)
+        while True:
+            output: Output = getattr(content, name)
+            data = outcome.read_bytes(output)
+            if self._content_is_whole or not output.file or self.id is None:
+                return data
+            content = self._fetch(update=True)
+            if getattr(content, name) == output:
+                return data
+
     def _keep_outputs(self) -> set[bytes]:
         """Read the output files into memory; give their paths."""
         content = self._fetch(update=True)
         self._content = Content(
             content.result,
-            Output(outcome.read_bytes(content.stdout)),
-            Output(outcome.read_bytes(content.stderr)),
+            Output(self._written("stdout", update=False)),
+            Output(self._written("stderr", update=False)),
         )
         return {content.stdout.file, content.stderr.file} - {b""}
 
@@ -384,7 +400,8 @@ class JobView:
             lines.append(f"  reason    {info.reason}")
         code = outcome.exitcode(info)
         if code is not None:
-            signal = f" (signal {info.signal})" if info.signal else ""
+            by = outcome.signal(info)
+            signal = f" (signal {by})" if by else ""
             lines.append(f"  exit code {code}{signal}")
         if info.started and info.ended:
             lines.append(
