@@ -55,7 +55,7 @@ class Client:
 
 
 def _snakemake(family: str, way: str, what: str) -> Client:
-    plugin = "cluster-generic" if way.startswith("generic") else "slurm"
+    plugin = "cluster-generic" if way.startswith("generic") else family
     packages = "snakemake", f"snakemake-executor-plugin-{plugin}"
     return Client("snakemake", packages, family, ("snakemake_workflow", way), what)
 
@@ -80,12 +80,45 @@ def _nipype(family: str, plugin: str) -> Client:
     return Client("nipype", ("nipype",), family, ("nipype_workflow.py", plugin), what)
 
 
+def _reframe(scheduler: str) -> Client:
+    what = f"scheduler {scheduler}: two tasks, all nodes, a time limit"
+    return Client("reframe", ("reframe-hpc",), "slurm", ("reframe_slurm.py", scheduler), what)
+
+
+def _aiida(family: str, plugin: str) -> Client:
+    what = f"scheduler core.{plugin}: two jobs, states, details, killed"
+    return Client("aiida", ("aiida-core",), family, ("aiida_plugins.py", plugin), what)
+
+
+def _fireworks(family: str, kind: str) -> Client:
+    what = f"queue adapter {kind}: two jobs, counted"
+    return Client("fireworks", ("fireworks",), family, ("fireworks_queue.py", kind), what)
+
+
+def _dpdispatcher(family: str, kind: str) -> Client:
+    what = f"batch type {kind}: two tasks with files"
+    return Client("dpdispatcher", ("dpdispatcher",), family, ("dpdispatcher_tasks.py", kind), what)
+
+
+def _checks(family: str) -> Client:
+    what = f"scheduler {family}: three checks, one with an exit code"
+    return Client("reframe", ("reframe-hpc",), family, ("reframe_checks.py", family), what)
+
+
+def _toil(family: str, system: str) -> Client:
+    what = f"batch system {system}: three jobs and one after them"
+    # 9.6.0 gives prepareSubmission of these one argument too many, and submits nothing.
+    return Client("toil-8", ("toil",), family, ("toil_workflow.py", system), what)
+
+
 CLIENTS = (
     Client("submitit", ("submitit",), "slurm", ("submitit_slurm.py",),
            "call, array, failure, two tasks, cancel, checkpoint and requeue"),
     _snakemake("slurm", "slurm", "executor slurm: four jobs, sacct"),
     _snakemake("slurm", "array", "executor slurm, with job arrays"),
     _snakemake("slurm", "squeue", "executor slurm, asking squeue"),
+    _snakemake("lsf", "lsf", "executor lsf: four jobs"),
+    _snakemake("sge", "sge", "executor sge: an array of three, and one job"),
     _snakemake("slurm", "generic-slurm", "executor cluster-generic: sbatch --parsable"),
     _snakemake("sge", "generic-sge", "executor cluster-generic: qsub -terse"),
     _snakemake("torque", "generic-pbs", "executor cluster-generic: qsub -d"),
@@ -103,6 +136,8 @@ CLIENTS = (
     Client("cluster-api", ("py-cluster-api",), "lsf", ("cluster_api_lsf.py",),
            "job, failure, array, cancel"),
     _nipype("slurm", "SLURM"),
+    Client("nipype", ("nipype",), "slurm", ("nipype_graph.py",),
+           "plug-in SLURMGraph: two nodes, submitted at once"),
     _nipype("pbs", "PBS"),
     _nipype("torque", "PBS"),
     _nipype("sge", "SGE"),
@@ -113,6 +148,43 @@ CLIENTS = (
            "array, dependency, srun"),
     Client("clusterfutures", ("clusterfutures",), "slurm", ("clusterfutures_calls.py",),
            "calls through its executor"),
+    _reframe("slurm"),
+    _reframe("squeue"),
+    Client("ipyparallel", ("ipyparallel",), "slurm", ("ipyparallel_engines.py",),
+           "controller and two engines as jobs, calls, stopped"),
+    Client("hydra", ("hydra-submitit-launcher", "submitit"), "slurm", ("hydra_sweep.py",),
+           "launcher submitit_slurm: a sweep over three values"),
+    Client("executorlib", ("executorlib", "pysqa"), "slurm", ("executorlib_calls.py",),
+           "calls as jobs that depend on each other, calls in one allocation"),
+    Client("cylc", ("cylc-flow",), "slurm", ("cylc_workflow",),
+           "job runner slurm: four tasks, polled"),
+    Client("slurm2sql", ("slurm2sql",), "slurm", ("slurm2sql_books.py",),
+           "what sacct says of jobs, arrays and steps, in a database"),
+    _aiida("torque", "torque"),
+    _aiida("pbs", "pbspro"),
+    _aiida("sge", "sge"),
+    _aiida("lsf", "lsf"),
+    _dpdispatcher("pbs", "PBS"),
+    _dpdispatcher("torque", "Torque"),
+    _dpdispatcher("sge", "SGE"),
+    _dpdispatcher("lsf", "LSF"),
+    _fireworks("torque", "PBS"),
+    _fireworks("pbs", "PBS"),
+    _fireworks("sge", "SGE"),
+    _fireworks("lsf", "LoadSharingFacility"),
+    _checks("pbs"),
+    _checks("torque"),
+    _checks("sge"),
+    _checks("lsf"),
+    _toil("torque", "torque"),
+    _toil("sge", "grid_engine"),
+    _toil("lsf", "lsf"),
+    Client("ipyparallel", ("ipyparallel",), "torque", ("ipyparallel_set.py", "pbs", "qstat"),
+           "two engines as a job array, calls, stopped"),
+    Client("ipyparallel", ("ipyparallel",), "sge", ("ipyparallel_set.py", "sge", "qstat"),
+           "two engines as a job array, calls, stopped"),
+    Client("signac", ("signac-flow",), "lsf", ("signac_project.py",),
+           "three jobs, and three after them, their status"),
 )  # fmt: skip
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Any
+
+os.environ["TMPDIR"] = os.getcwd()  # its logs, and scripts for Torque
 
 from toil.common import Toil
 from toil.job import Job
