@@ -100,7 +100,8 @@ def prepare(state_dir: str, family: families.Family, settings: Settings) -> dict
         "CLUSTER_QTYPE": family.qtype,
         VARIABLE: settings.text(),
     }
-    if before and before != mine:
+    # Within another emulation it is that one's, and would read itself without end.
+    if before and before != mine and VARIABLE not in os.environ:
         env["CLUSTER_EMULATION_BASH_ENV"] = before
     for name, value in family.variables.items():
         env[name] = value.replace("{home}", home)

@@ -133,7 +133,7 @@ def main():
             with open(TASKS) as file:
                 exec(compile(file.read(), TASKS, "exec"), names)
             send(sock, names["run"](*rest))
-        else:
+        elif verb not in ("signal", "end"):  # these were for tasks that have just ended
             fail(f"the emulation asks for {verb!r}, which this command does not know")
 
 

@@ -7,6 +7,7 @@ Executed inside a shim, which gives it `sock`, `send` and `receive`, and calls
                ("ended", [(rank, status), ...])        as waitpid gives it
                ("failed", rank, errno, program)
                ("signalled", number)                   sent to this command itself
+               ("done", user, system, peak)            s, s and KiB that all of them used
     emulation  ("signal", number)                      to all tasks
                ("end", seconds)                        SIGTERM, then SIGKILL after so long
                ("write", fd, bytes)                    as outside
@@ -20,6 +21,7 @@ stdout, stderr (a path, None for our own).
 import os
 import select
 import signal
+import sys
 import time
 from contextlib import suppress
 
@@ -45,6 +47,7 @@ class Tasks:
         self.wake_r, self.wake_w = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self.poll.register(self.wake_r, select.POLLIN)
         self.reads_stdin = False
+        self.used = [0.0, 0.0, 0]
 
     # -------------------------------------------------------------- start
 
@@ -163,7 +166,7 @@ class Tasks:
                 self.serve(fd)
         for w in self.inputs:
             os.close(w)
-        return ("done",)
+        return ("done", *self.used)
 
     def serve(self, fd):
         if fd == self.wake_r:
@@ -187,14 +190,21 @@ class Tasks:
                 send(sock, ("signalled", number))  # noqa: F821
         while self.live:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                pid, status, used = os.wait4(-1, os.WNOHANG)
             except ChildProcessError:
                 return
             if not pid:
                 return
+            self.add(used)
             rank = self.live.pop(pid, None)
             if rank is not None:
                 self.ended.append((rank, status))
+
+    def add(self, used):
+        user, system, peak = self.used
+        unit = 1024 if sys.platform == "darwin" else 1  # bytes there
+        peak = max(peak, used.ru_maxrss // unit)
+        self.used = [user + used.ru_utime, system + used.ru_stime, peak]
 
     def obey(self, verb, value, data=b""):
         if verb == "write":

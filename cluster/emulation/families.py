@@ -66,20 +66,25 @@ _SLURM = (
 )
 _PBS = (
     "qsub qstat qdel qhold qrls qalter qsig qselect qrerun qmove qmsg qorder qmgr qstart qstop "
-    "pbsnodes pbs_rsub tracejob qterm qrun"
+    "pbsnodes pbs_rsub pbs_rstat pbs_rdel pbs_ralter pbsdsh pbs_tmrsh pbs_attach "
+    "pbs_release_nodes pbs_wish xpbs qenable qdisable tracejob qterm qrun"
 )
 _TORQUE = (
     "qsub qstat qdel qhold qrls qalter qsig qselect qrerun qmove qmsg qorder qmgr qstart qstop "
-    "pbsnodes qchkpt qrun tracejob checkjob showq momctl"
+    "pbsnodes qchkpt qrun tracejob checkjob showq momctl pbsdsh pbs_track xpbs qenable qdisable "
+    "qterm qgpumode qgpureset"
 )
 _SGE = (
     "qsub qstat qdel qacct qhold qrls qhost qconf qrsh qlogin qsh qalter qmod qresub qselect "
-    "qquota qping qmake qtcsh"
+    "qquota qping qmake qtcsh qmon qevent qrsub qrdel qrstat qsched qstatus"
 )
 _LSF = (
     "bsub bjobs bkill bhist bacct bqueues bhosts lsid lshosts lsload bresume bstop brequeue bmod "
     "bpeek bswitch btop bbot busers badmin lsadmin lsclusters bparams brestart bchkpnt bgadd "
-    "bjgroup blimits bresources bapp bgdel bgmod busersets bmgroup bugroup blaunch lsrun"
+    "bjgroup blimits bresources bapp bgdel bgmod busersets bmgroup bugroup blaunch lsrun lsgrun "
+    "lsinfo lsplace lsacct lsmake lsrcp lstcsh lsmon lsltasks lsrtasks lseligible ssched bchkpnt "
+    "bmig brun bslots bsla brsvs brsvadd brsvdel brsvmod bstatus bpost bread bstage bdata bentags "
+    "bjdepinfo bimages bconf bhpart bclusters blstat bladmin blinfo blusers"
 )
 
 FAMILIES: dict[str, Family] = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster import emulation
 from cluster.emulation import daemon, families, settings, shims
 from cluster.emulation.call import Call, Stop
 from cluster.errors import OptionsError
@@ -44,15 +45,29 @@ def become(call: Call) -> int:
     return 0
 
 
+def late(call: Call) -> int:
+    """Speak to tasks that have ended: the time limit of a job may come just then."""
+    task = {"argv": [b"true"], "env": call.env, "stdin": None, "stdout": None, "stderr": None}
+    call.send("tasks", {"tasks": [task], "cwd": call.cwd, "label": False, "append": False,
+                        "shares_terminal": False, "cpus": []})  # fmt: skip
+    while call.receive()[0] != "done":
+        pass
+    call.send("end", 5.0)
+    call.send("signal", 15)
+    return 3
+
+
 FAMILY = families.Family(
     name="demo",
     title="Demo",
     qtype="local",
     module="demo",
-    commands=("say", "copy", "stop", "crash", "become", "missing"),
+    commands=("say", "copy", "stop", "crash", "become", "late", "missing"),
     files=lambda home: {"etc/demo.conf": f"home={home}\n"},
 )
-COMMANDS = {"say": say, "copy": copy, "stop": stop, "crash": crash, "become": become}
+COMMANDS = {
+    "say": say, "copy": copy, "stop": stop, "crash": crash, "become": become, "late": late,
+}  # fmt: skip
 
 
 class Site:
@@ -134,6 +149,12 @@ def test_the_caller_can_become_another_program(site: Site) -> None:
     assert (done.returncode, done.stdout) == (3, b"new\n")
 
 
+def test_a_word_for_tasks_that_have_just_ended_does_no_harm(site: Site, tmp_path: Path) -> None:
+    done = site.run("late", cwd=tmp_path)
+
+    assert (done.returncode, done.stderr) == (3, b"")
+
+
 def test_a_reader_that_left_ends_the_call(site: Site) -> None:
     text = "x" * 1_000_000
     (Path(site.bin).parent / "big").write_text(text)
@@ -180,6 +201,22 @@ def test_a_path_with_a_blank_is_no_trouble(tmp_path: Path, monkeypatch: pytest.M
         lifecycle.stop_everything(tmp_path)  # it started a daemon to be answered
     assert done.returncode == 1  # no daemon of the real package knows this family
     assert b"say: error" in done.stderr or b"demo" in done.stderr
+
+
+def test_a_cluster_within_a_cluster_reads_no_start_file_of_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "start_daemon", lambda *_: None)
+    (tmp_path / "mine.bash").write_text("echo mine\n")
+    monkeypatch.setenv("BASH_ENV", str(tmp_path / "mine.bash"))
+    for name in ("slurm", "sge"):
+        found = emulation.prepare(str(tmp_path), families.get(name), settings.Settings(family=name))
+        for key, value in found.items():
+            monkeypatch.setenv(key, value)
+
+    done = subprocess.run(["bash", "-c", "command -v qsub"], capture_output=True, text=True)
+
+    assert done.stdout == f"mine\n{tmp_path}/emulation/sge/bin/qsub\n"
 
 
 @pytest.mark.parametrize(

@@ -31,18 +31,20 @@ _MORE = "PROJ_NAME  CPU_USED     MEM    SWAP   PIDS    START_TIME     FINISH_TIM
 _WAITING = "JOBID   USER    STAT  QUEUE       FROM_HOST      JOB_NAME           SUBMIT_TIME\n"
 _ARRAYS = "JOBID    ARRAY_SPEC  OWNER   NJOBS PEND DONE  RUN EXIT SSUSP USUSP PSUSP\n"
 _COUNTED = ("PEND", "DONE", "RUN", "EXIT", "SSUSP", "USUSP", "PSUSP")
-_NOTHING, _UNKNOWN = 254, 255
+# With LSB_BJOBS_CONSISTENT_EXIT_CODE=N, the default, it is no failure that there is no job.
+_NOTHING, _UNKNOWN = 0, 255
 
 
 def bjobs(call: Call) -> int:
     """List jobs."""
     given, words = site.options(call, _OPTIONS, _USAGE)
     watcher.resume(call.machine)
-    if "json" in given and "o" not in given:
+    text = given.get("o") or ("json" in given and call.variable("LSB_BJOBS_FORMAT")) or ""
+    if "json" in given and not text:
         raise Stop("bjobs: -json must be used with -o.\n" + _USAGE, _UNKNOWN)
     if "json" in given and "noheader" in given:
         raise Stop("bjobs: -json cannot be used with -noheader.\n" + _USAGE, _UNKNOWN)
-    form = _parsed(given["o"]) if "o" in given else None
+    form = _parsed(text) if text or "o" in given else None
     now = time.time()
     views, missing = _select(call, given, words, now)
     shown = fields.Shown(now, call.machine.host, call.machine.user, _home(call))

@@ -27,8 +27,7 @@ def _found(call: Call, given: dict[str, str], words: Sequence[str]) -> list[View
         views = []
         for word in words:
             for id in jobs.read_id(word):
-                rows = call.machine.rows([id], elements="_" not in id)
-                views += [View(row, home) for row in rows if not row.is_array]
+                views += [View(row, home) for row in jobs.rows_of(call.machine, id)]
     else:
         rows = call.machine.rows(elements=True)
         views = [View(row, home) for row in rows if not row.is_array]

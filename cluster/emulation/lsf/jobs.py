@@ -25,6 +25,7 @@ __all__ = [
     "named",
     "output",
     "read_id",
+    "rows_of",
     "sorted_views",
 ]
 
@@ -219,6 +220,16 @@ def read_id(word: str) -> list[str]:
     return found
 
 
+def rows_of(machine: Machine, id: str) -> list[Row]:
+    """Give a job, the elements of an array, or one of them, by the queue's id.
+
+    Elements have numbers of their own in the queue; in LSF those are nobody's.
+    """
+    array = int(id.partition("_")[0])
+    found = machine.rows([id], elements="_" not in id)
+    return [row for row in found if row.array == array and not row.is_array]
+
+
 def by_ids(call: Call, words: Iterable[str], now: float) -> dict[str, list[View]]:
     """Give the jobs that each word means, elements of arrays apart; what is forgotten is not."""
     home = shims.folder(call.machine.state_dir, "lsf")
@@ -226,9 +237,7 @@ def by_ids(call: Call, words: Iterable[str], now: float) -> dict[str, list[View]
     for word in words:
         rows: dict[str, Row] = {}
         for id in read_id(word):
-            for row in call.machine.rows([id], elements="_" not in id):
-                if not row.is_array and _is_kept(row, now):
-                    rows[row.id] = row
+            rows |= {row.id: row for row in rows_of(call.machine, id) if _is_kept(row, now)}
         found[word] = [View(row, home) for row in rows.values()]
     return found
 
@@ -294,7 +303,7 @@ def named(machine: Machine, word: str) -> list[str]:
     match = re.fullmatch(r"(.*?)\[([^\]]*)\]", word)
     head, index = (match[1], match[2]) if match else (word, "")
     if head.isdigit():
-        heads = [row.id for row in machine.rows([str(int(head))])]
+        heads = [row.id for row in machine.rows([str(int(head))]) if row.index is None]
     else:
         rows = [*machine.rows(states=LIVE), *machine.rows(since=_long_ago())]
         same = (row for row in rows if _matches(row.extra.options.get("jobname", ""), head))

@@ -101,11 +101,11 @@ def _until_it_holds(machine: Machine, id: str, tree: Any, orphans: bool) -> None
 def _facts(machine: Machine, ids: list[str]) -> list[depend.Fact]:
     found = []
     for id in ids:
-        for row in machine.rows([id], elements="_" not in id):
-            if not row.is_array:
-                state = row.info.state
-                code = jobs.View(row, shims.folder(machine.state_dir, "lsf")).exit_code or 0
-                found.append(depend.Fact(state, code, bool(row.info.started)))
+        for row in jobs.rows_of(machine, id):
+            # If it is killed, and has processes yet: LSF waits for their end.
+            state = "RUNNING" if row.info.ending else row.info.state
+            code = jobs.View(row, shims.folder(machine.state_dir, "lsf")).exit_code or 0
+            found.append(depend.Fact(state, code, bool(row.info.started)))
     return found
 
 

@@ -113,7 +113,7 @@ _USAGES = {
     "qorder": "usage: qorder job_identifier job_identifier\n",
     "qrun": "usage: qrun [-a] [-H vnode_specification ] job_identifier_list\n",
     "pbsnodes": "usage:\tpbsnodes { -a | -l } [-s server] [-S] [-j] [-F format] [node ...]\n",
-    "tracejob": "usage: tracejob [-n days] job_identifier...\n",
+    "tracejob": "usage: tracejob [-a|s|l|m|v] [-n days] job_identifier...\n",
 }  # fmt: skip
 
 

@@ -185,7 +185,7 @@ def _table(call: Call) -> str:
 
 def tracejob(call: Call) -> int:
     """Tell a job's way from its times; the node's daemon has no log of its own."""
-    _, names = read(call, "ac:f:lmn:p:sv:wz")
+    _, names = read(call, "ac:f:lmn:p:svw:z")
     if not names:
         raise flavour.usage(call)
     code = 0

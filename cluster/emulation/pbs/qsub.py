@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 
 from cluster.emulation.call import Call, Stop
@@ -35,13 +36,10 @@ def qsub(call: Call) -> int:
         (call.out if own.is_pro else call.err)(own.banner)
         return 0
     _refuse_unknown(call, own, given)
+    _refuse_interactive(dict(given))
     script, name = _script(call, own, operands, direct=direct)
     asked = _wishes(call, own, given, script)
-    if asked.has("I"):
-        raise Stop(
-            "qsub: interactive jobs (-I) are not emulated. Submit a script, or run the program "
-            "itself: it is this machine that would run it.\n"
-        )
+    _refuse_interactive(asked.one)
     id = submit(call, asked, script, operands if direct else [], name)
     if not asked.has("z"):
         call.out(f"{id}\n")
@@ -78,6 +76,14 @@ def _refuse_unknown(call: Call, own: flavour.Flavour, given: list[tuple[str, str
     for letter, _ in given:
         if letter.startswith("--"):
             raise flavour.usage(call, f"unrecognized option '{letter}'" if own.is_pro else "")
+
+
+def _refuse_interactive(given: Mapping[str, str]) -> None:
+    if "I" in given:
+        raise Stop(
+            "qsub: interactive jobs (-I) are not emulated. Submit a script, or run the program "
+            "itself: it is this machine that would run it.\n"
+        )
 
 
 def _script(

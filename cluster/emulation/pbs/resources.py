@@ -86,8 +86,12 @@ def kilobytes(text: str) -> float | None:
     return int(match[1]) * word * 1024.0 ** (_UNITS[match[2]] - 1)
 
 
-def read(texts: Iterable[str]) -> dict[str, str]:
+def read(texts: Iterable[str], unknown: set[str] | None = None) -> dict[str, str]:
     """Read all `-l` of a job; the first one that names a resource counts.
+
+    Args:
+        texts: the values of `-l`.
+        unknown: gets the names that are not known; without it, they are refused.
 
     Raises:
         BadResource: what is wrong.
@@ -95,9 +99,17 @@ def read(texts: Iterable[str]) -> dict[str, str]:
     found: dict[str, str] = {}
     for text in texts:
         for name, value in _named(text):
+            if unknown is not None and not _is_known(name) and re.fullmatch(r"[A-Za-z]\w*", name):
+                unknown.add(name)
+                found.setdefault(name, value or "True")
+                continue
             _check(name, value)
             found.setdefault(name, value)
     return found
+
+
+def _is_known(name: str) -> bool:
+    return name in _KNOWN or name.startswith("x-")
 
 
 def _named(text: str) -> Iterable[tuple[str, str]]:
@@ -111,7 +123,7 @@ def _named(text: str) -> Iterable[tuple[str, str]]:
 
 
 def _check(name: str, value: str) -> None:
-    if name not in _KNOWN and not name.startswith("x-"):
+    if not _is_known(name):
         raise BadResource("resource", name)
     if name in _TIMES and seconds(value) is None:
         raise BadResource("value", name)

@@ -152,10 +152,15 @@ def _queue(call: Call, own: flavour.Flavour, asked: str) -> Partition:
 
 
 def _request(call: Call, own: flavour.Flavour, asked: Wishes, queue: Partition) -> Request:
+    unknown: set[str] = set()
     try:
-        named = read(asked.resources)
+        named = read(asked.resources, None if call.settings.strict else unknown)
     except BadResource as error:
         raise flavour.refuse(call, error.kind, f"Resource_List.{error.name}") from None
+    for name in sorted(unknown):
+        flavour.warn(
+            call, f"-l {name}: a resource of your site; it has no effect, an error with --strict"
+        )
     request = merge(named, is_pro=own.is_pro)
     if queue.walltime_s and not request.walltime_s:
         request.walltime_s = queue.walltime_s

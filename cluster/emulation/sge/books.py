@@ -90,7 +90,8 @@ def _matches(call: Call, row: Row, chosen: dict[str, str]) -> bool:
 def _jobs(call: Call, job: str, chosen: dict[str, str]) -> int:
     first = job.split(",")[0]
     if re.fullmatch(r"\d+", first, re.ASCII):
-        rows = call.machine.rows([first], elements=True)
+        found = call.machine.rows([first], elements=True)
+        rows = [row for row in found if row.array == int(first)]
         kind = "id"
     else:
         rows = [row for row in call.machine.rows(elements=True) if fnmatchcase(row.info.name, job)]

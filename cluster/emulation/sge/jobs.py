@@ -16,7 +16,18 @@ from cluster.emulation.call import Stop
 from cluster.emulation.machine import Machine, Row
 from cluster.emulation.sge import values
 
-__all__ = ["Line", "Target", "error", "is_error", "letters", "lines", "select", "tasks_of", "waits"]
+__all__ = [
+    "Line",
+    "Target",
+    "error",
+    "is_error",
+    "job",
+    "letters",
+    "lines",
+    "select",
+    "tasks_of",
+    "waits",
+]
 
 _ALIVE = tuple(state for state in states.ALL if state not in states.FINAL)
 _ERROR = "Error: "  # begins the reason of what was started in vain, see `JobSpec.codes`
@@ -236,11 +247,17 @@ def select(machine: Machine, words: Sequence[str], program: str) -> list[Target]
             named = [row for row in everything or () if fnmatchcase(row.info.name, word)]
             targets.append(_narrowed(machine, Target(word, named), chosen, program))
         else:
-            row = machine.row(match[1])
+            row = job(machine, match[1])
             rows = [row] if row is not None and _is_alive(row) else []
             chosen = chosen or match[2] or ""
             targets.append(_narrowed(machine, Target(match[1], rows), chosen, program))
     return targets
+
+
+def job(machine: Machine, number: str) -> Row | None:
+    """Give a job or array; the numbers that tasks have in the queue are nobody's here."""
+    row = machine.row(number)
+    return row if row is not None and row.index is None else None
 
 
 def alive_jobs(machine: Machine) -> list[Row]:

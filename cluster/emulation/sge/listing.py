@@ -200,30 +200,45 @@ _HEAD = {
     "t": "job-ID  prior   name       user         state submit/start at     queue"
     "                          master ja-task-ID task-ID state cpu        mem     io"
     "      stat failed ",
-    "pri": "job-ID  prior   nurg    npprior ntckts   ppri name       user         state "
-    "submit/start at     queue                          slots ja-task-ID ",
-    "urg": "job-ID  prior   nurg    urg      rrcontr  wtcontr  dlcontr  name       user         "
-    "state submit/start at      deadline           queue                          slots "
-    "ja-task-ID ",
-    "ext": "job-ID  prior   ntckts  name       user         project          department state "
-    "cpu        mem     io      tckts ovrts otckt ftckt stckt share queue"
-    "                          slots ja-task-ID ",
 }
+_MORE = ("ext", "urg", "pri")
+_LONGER = {"ext": 79, "urg": 64, "pri": 35}  # what each adds to the rule
 
 
 def _kind(view: View) -> str:
-    kinds = [kind for kind in ("ext", "urg", "pri") if kind in view.on]
-    return kinds[0] if kinds else "t" if "t" in view.on else "slot" if view.by_slot else ""
+    more = " ".join(one for one in _MORE if one in view.on)
+    return more or ("t" if "t" in view.on else "slot" if view.by_slot else "")
+
+
+def _head(kind: str) -> tuple[str, int]:
+    """Give the titles of a table, and how long the rule below is."""
+    if kind in _HEAD:
+        return _HEAD[kind], _WIDE if kind == "" else len(_HEAD[kind]) - 1
+    ext, urg, pri = (one in kind for one in _MORE)
+    titles = (
+        "job-ID  prior   ",
+        "nurg    " * (pri or urg),
+        "npprior " * pri,
+        "ntckts  " * (pri or ext),
+        "urg      rrcontr  wtcontr  dlcontr  " * urg,
+        " ppri " * pri,
+        "name       user         ",
+        "project          department " * ext,
+        "state ",
+        "submit/start at     " * (urg or pri),
+        " deadline           " * urg,
+        "cpu        mem     io      tckts ovrts otckt ftckt stckt share " * ext,
+        "queue                          slots ja-task-ID ",
+    )
+    return "".join(titles), _WIDE + sum(_LONGER[one] for one in kind.split())
 
 
 def _table(listed: Sequence[Line], view: View) -> str:
     if not listed:
         return ""
     kind = _kind(view)
-    head = _HEAD[kind]
-    out = [head, "-" * (len(head) + (4 if kind == "pri" else -1))]
-    if kind == "":
-        out[1] = "-" * _WIDE
+    head, wide = _head(kind)
+    out = [head, "-" * wide]
     for line in listed:
         out += _printed(line, kind)
         if "r" in view.on:
@@ -247,28 +262,33 @@ def _tasks(line: Line) -> str:
 
 def _begin(line: Line, kind: str = "") -> str:
     info = line.row.info
-    who = f"{info.name:10.10s} {line_owner(line):12.12s}"
-    when = values.clock(line.when)
-    start = f"{line.row.array:7d} {line.prior:.5f} "
-    tickets = 0.5 if line.prior else 0.0
-    if kind == "pri":
-        numbers = f"0.00000 {tickets:.5f} {tickets:.5f} {info.priority:5d} "
-        return f"{start}{numbers}{who} {line.state:5.5s} {when} "
-    if kind == "urg":
-        numbers = f"0.00000 {1000 * line.slots:8d} {1000 * line.slots:8d} {0:8d} {0:8d} "
-        return f"{start}{numbers}{who} {line.state:5.5s} {when} {'':20s}"
-    if kind == "ext":
-        used = f"{'':26s}"
-        if line.is_running:
-            cpu = int(info.cpu_s)
-            spent = f"{cpu // 86400}:{cpu // 3600 % 24:02}:{cpu // 60 % 60:02}:{cpu % 60:02}"
-            used = f"{spent:10s} 0.00000 0.00000"
-        project = line.row.extra.options.get("P", "") or "NA"
-        return (
-            f"{start}{tickets:.5f} {who} {project:16.16s} defaultdep {line.state:5.5s} "
-            f"{used} {0:5d} {0:5d} {0:5d} {0:5d} {0:5d} 0.00  "
-        )
-    return f"{start}{who} {line.state:5.5s} {when} "
+    tickets, urgency = f"{0.5 if line.prior else 0.0:.5f} ", f"{1000 * line.slots:8d} "
+    ext, urg, pri = (one in kind for one in _MORE)
+    project = line.row.extra.options.get("P", "") or "NA"
+    parts = (
+        f"{line.row.array:7d} {line.prior:.5f} ",
+        "0.00000 " * (pri or urg),
+        tickets * pri,
+        tickets * (pri or ext),
+        f"{urgency}{urgency}{0:8d} {0:8d} " * urg,
+        f"{info.priority:5d} " * pri,
+        f"{info.name:10.10s} {line_owner(line):12.12s} ",
+        f"{project:16.16s} defaultdep " * ext,
+        f"{line.state:5.5s} ",
+        f"{values.clock(line.when)} " * (urg or pri or not ext),
+        " " * 20 * urg,
+        _used(line) * ext,
+    )
+    return "".join(parts)
+
+
+def _used(line: Line) -> str:
+    text = f"{'':26s}"
+    if line.is_running:
+        cpu = int(line.row.info.cpu_s)
+        spent = f"{cpu // 86400}:{cpu // 3600 % 24:02}:{cpu // 60 % 60:02}:{cpu % 60:02}"
+        text = f"{spent:10s} 0.00000 0.00000"
+    return f"{text} {0:5d} {0:5d} {0:5d} {0:5d} {0:5d} 0.00  "
 
 
 def line_owner(line: Line) -> str:

@@ -81,11 +81,15 @@ def _facts(line: Line, on: Collection[str], queue: bool) -> Iterable[str]:
     tickets = f"{0.5 if line.prior else 0.0:.5f}"
     yield tag("JB_job_number", line.row.array)
     yield tag("JAT_prio", f"{line.prior:.5f}")
-    if on & {"ext", "pri"} if isinstance(on, set) else False:
+    if "ext" in on:
         yield tag("JAT_ntix", tickets)
+    if "urg" in on:
+        urgency = 1000 * line.slots
+        numbers = ("0.00000", urgency, urgency, 0, 0)
+        names = ("JB_nurg", "JB_urg", "JB_rrcontr", "JB_wtcontr", "JB_dlcontr")
+        yield from map(tag, names, numbers)
     if "pri" in on:
         yield tag("JB_nppri", tickets)
-        yield tag("JB_nurg", "0.00000")
         yield tag("JB_priority", info.priority)
     yield tag("JB_name", info.name)
     yield tag("JB_owner", options.get("user", ""))
@@ -93,12 +97,11 @@ def _facts(line: Line, on: Collection[str], queue: bool) -> Iterable[str]:
         yield tag("JB_project", options.get("P", ""))
         yield tag("JB_department", "defaultdepartment")
     yield tag("state", line.state)
+    if "ext" not in on or "urg" in on or "pri" in on:
+        name = "JAT_start_time" if line.is_running else "JB_submission_time"
+        yield tag(name, values.iso(line.when))
     if "ext" in on:
         yield from _usage(line)
-    elif line.is_running:
-        yield tag("JAT_start_time", values.iso(line.when))
-    else:
-        yield tag("JB_submission_time", values.iso(line.when))
     if queue:
         yield tag("queue_name", line.queue)
     yield tag("slots", line.slots)

@@ -231,7 +231,7 @@ def dependencies(call: Call, text: str) -> list[str]:
     there: list[Row] | None = None
     for word in words:
         if word.isdigit():
-            row = call.machine.row(word)
+            row = jobs.job(call.machine, word)
             rows = [row] if row is not None and not row.done and not row.info.ended else []
         else:
             there = jobs.alive_jobs(call.machine) if there is None else there

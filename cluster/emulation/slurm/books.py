@@ -56,9 +56,11 @@ _SHOWN: dict[str, tuple[tuple[str, int], ...]] = {
                     ("TimeEnd", 19)),
     "runawayjobs": (("ID", 12), ("Name", 10)),
 }  # fmt: skip
-_ALIASES = {"accounts": "account", "users": "user", "clusters": "cluster", "associations":
-            "association", "assoc": "association", "assocs": "association",
-            "events": "event", "wckeys": "wckey", "reservations": "reservation"}  # fmt: skip
+# entity, in the order in which they are tried -> how many of its letters are enough
+_ENOUGH = {"accounts": 2, "associations": 2, "clusters": 2, "configuration": 2, "events": 1,
+           "qos": 1, "reservations": 4, "runawayjobs": 2, "tres": 2, "users": 1,
+           "wckeys": 1}  # fmt: skip
+_PLAIN = ("qos", "tres", "runawayjobs", "configuration")
 _NAMES = {"defaultaccount": "Def Acct", "defacct": "Def Acct", "adminlevel": "Admin",
           "description": "Descr", "organization": "Org", "defaultqos": "Def QOS",
           "fairshare": "Share", "qoslevel": "QOS"}  # fmt: skip
@@ -81,8 +83,7 @@ def sacctmgr(call: Call) -> int:
         return 0
     if verb.lower() not in ("show", "list"):
         raise Stop(f"invalid keyword: {verb}\n", 1)
-    entity = rest[0].lower() if rest else ""
-    entity = _ALIASES.get(entity, entity)
+    entity = _entity(rest[0].lower()) if rest else ""
     if entity == "configuration":
         call.out("SLURM_VERSION           = 22.05.8\nTrackWCKey              = No\n")
         return 0
@@ -96,6 +97,13 @@ def sacctmgr(call: Call) -> int:
         )
     call.out(_table(call, entity, rest[1:], given))
     return 0
+
+
+def _entity(word: str) -> str:
+    for name, enough in _ENOUGH.items():
+        if len(word) >= enough and name.startswith(word):
+            return name if name in _PLAIN else name.removesuffix("s")
+    return {"assocs": "association"}.get(word, word)
 
 
 def _table(call: Call, entity: str, words: Sequence[str], given: Mapping[str, str]) -> str:

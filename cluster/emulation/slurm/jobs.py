@@ -156,7 +156,7 @@ class View:
             return "JobHeldAdmin" if self.options.get("held") == "admin" else "JobHeldUser"
         for sign, word in _WAITS:
             if sign in self.info.reason:
-                return word
+                return "None" if word == "BeginTime" and self.options.get("settles") else word
         return "None"
 
     @property

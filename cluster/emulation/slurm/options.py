@@ -78,6 +78,8 @@ gpus-per-task      - = -                bar GPUS_PER_TASK
 gres               - = -                bar GRES
 gres-flags         - = -                bar -
 help               h - -                bar -
+het-group          - = -                r   -
+pack-group         - = het-group        r   -
 hint               - = -                bar HINT
 hold               H - -                bar -
 ignore-pbs         - - -                b   IGNORE_PBS
@@ -251,7 +253,7 @@ def check(values: Mapping[str, str]) -> None:
     """
     for key, value in values.items():
         if key in _COUNTS:
-            if not re.match(r"[1-9]\d*", value):
+            if not re.match(r"[1-9]\d*", value) and (key, value) != ("core-spec", "0"):
                 raise BadValue(f'Invalid numeric value "{value}" for --{key}.', 1)
         elif (key in _MEMORY and memory(value) is None) or (
             key in ("time", "time-min") and minutes(value) is None

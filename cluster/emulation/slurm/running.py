@@ -82,6 +82,7 @@ class _Watch:
         self._host, self._raw = call.machine.host, View(step.row).raw
         self.codes: list[int] = []
         self.signals: list[int] = []
+        self.used: dict[str, float] = {}
         self._interrupted = 0.0
         self._is_ended = False
         self._over = step.over
@@ -109,6 +110,8 @@ class _Watch:
 
     def _hear(self, kind: str, *rest: Any) -> bool:
         if kind == "done":
+            # Nothing, from tasks of an older version.
+            self.used = dict(zip(("user", "system", "peak_kib"), rest, strict=False))
             return False
         if kind == "pids":
             directory = self._call.machine.state_dir
@@ -228,7 +231,7 @@ def run_step(call: Call, step: Step) -> tuple[int, int]:
         raise
     worst_signal = max(watch.signals, default=0)
     code = max(watch.codes, default=0)
-    steps.end(state_dir, raw, number, 0 if worst_signal else code, worst_signal)
+    steps.end(state_dir, raw, number, 0 if worst_signal else code, worst_signal, **watch.used)
     if (worst_signal and watch._is_ended) or worst_signal in (signal.SIGKILL, signal.SIGTERM):
         call.err(f"srun: Force Terminated StepId={raw}.{number}\n")
     return (0, worst_signal) if worst_signal else (code, 0)

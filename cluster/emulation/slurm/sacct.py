@@ -101,7 +101,8 @@ def sacct(call: Call) -> int:
         call.out(_names())
         return 0
     if words:
-        call.err(f"sacct: error: Unknown arguments: {' '.join(words)}\n")
+        lines = ["Unknown arguments:", *(f" {word}" for word in words)]
+        call.err("".join(f"sacct: error: {line}\n" for line in lines))
         return 1
     site.check_clusters(call, given.get("clusters", ""))
     columns = _columns(call, given)
@@ -197,25 +198,35 @@ def _entries(call: Call, given: Mapping[str, str]) -> Iterator[Entry]:
     form = call.variable("SLURM_TIME_FORMAT") or ""
     only = {(id, step) for id, step in wanted or () if step}
     whole = {id for id, step in wanted or () if not step}
-    group = _group()
+    group, unit = _group(), _unit(call, given)
     for view in views:
         if not _is_wanted(call, view, given, states):
             continue
-        for entry in _lines(call, view, form, group, is_single="allocations" in given):
+        for entry in _lines(call, view, form, group, unit, is_single="allocations" in given):
             own = {view.info.id, str(view.raw), str(view.row.array)}
             if not only or own & whole or any((id, entry.suffix[1:]) in only for id in own):
                 yield entry
 
 
-def _lines(call: Call, view: View, form: str, group: str, *, is_single: bool) -> list[Entry]:
+def _unit(call: Call, given: Mapping[str, str]) -> str:
+    if "noconvert" in given:
+        return "B"
+    unit = given.get("units", "")[:1].upper()
+    if "units" in given and (not unit or unit not in sacct_fields.UNITS):
+        site.fail(call, "Invalid unit type", kind="fatal")
+    return unit
+
+
+def _lines(
+    call: Call, view: View, form: str, group: str, unit: str, *, is_single: bool
+) -> list[Entry]:
     machine = call.machine
     known = steps.read(machine.state_dir, view.raw) if view.ran and not view.indices else []
     mine = [step for step in known if step.attempt == view.info.attempt]
-    derived = max((step.code for step in mine), default=0)
 
     def entry(*, is_batch: bool = False, step: steps.Step | None = None) -> Entry:
         host, user = machine.host, machine.user
-        return Entry(view, user, group, host, form, is_batch, step, derived)
+        return Entry(view, user, group, host, form, is_batch, step, mine, unit)
 
     found = [entry()]
     if view.ran and not is_single and not view.indices:

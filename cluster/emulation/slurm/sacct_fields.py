@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cluster.emulation.slurm.environment import CLUSTER
@@ -11,7 +11,9 @@ from cluster.emulation.slurm.jobs import View
 from cluster.emulation.slurm.steps import Step
 from cluster.emulation.slurm.times import clock, long_duration, size
 
-__all__ = ["BRIEF", "DEFAULT", "FIELDS", "LONG", "Column", "Entry", "state"]
+__all__ = ["BRIEF", "DEFAULT", "FIELDS", "LONG", "UNITS", "Column", "Entry", "state"]
+
+UNITS = "KMGTP"
 
 
 @dataclass(frozen=True)
@@ -19,7 +21,8 @@ class Entry:
     """A line of sacct: a job, its batch step (`step` None, `is_batch`), or a step of srun.
 
     Attributes:
-        derived: the worst exit code of its steps, for the job's line.
+        steps: of the job, for its own line and that of its batch script.
+        unit: for memory, a letter of `UNITS`; "" is as it comes, "B" in bytes and MiB.
     """
 
     view: View
@@ -29,7 +32,8 @@ class Entry:
     form: str = ""
     is_batch: bool = False
     step: Step | None = None
-    derived: int = 0
+    steps: Sequence[Step] = ()
+    unit: str = ""
 
     @property
     def is_job(self) -> bool:
@@ -137,16 +141,39 @@ def _alloc_tres(entry: Entry) -> str:
     return _tres(entry, entry.is_job) if entry.view.ran else ""
 
 
-def _cpu_time(entry: Entry) -> str:
-    seconds = 0.0 if entry.step else entry.view.info.cpu_s
-    if seconds >= 3600:
+def _cpu(entry: Entry) -> tuple[float, float]:
+    """Give seconds of the user and of the system; a batch script's are all told as the user's."""
+    if entry.step is not None:
+        return entry.step.user, entry.step.system
+    user, system = sum(s.user for s in entry.steps), sum(s.system for s in entry.steps)
+    own = max(0.0, entry.view.info.cpu_s - user - system)
+    return (own, 0.0) if entry.is_batch else (user + own, system)
+
+
+def _cpu_time(seconds: float) -> str:
+    if seconds >= 3600 or seconds % 1 < 0.001:
         return long_duration(seconds)
     return f"{int(seconds) // 60:02}:{seconds % 60:06.3f}"
 
 
+def _cpu_of_task(entry: Entry) -> str:
+    if entry.is_job:
+        return ""
+    return long_duration(int(sum(_cpu(entry)) / (entry.step.tasks if entry.step else 1)))
+
+
 def _rss(entry: Entry) -> str:
-    peak = entry.view.info.peak_memory_mib
-    return f"{int(peak * 1024)}K" if entry.is_batch and peak else ""
+    kib = entry.step.peak_kib if entry.step else int(entry.view.info.peak_memory_mib * 1024)
+    if entry.is_job or not kib:
+        return ""
+    if entry.unit == "B":
+        return str(kib * 1024)
+    return _in_unit(kib, entry.unit) if entry.unit else f"{kib}K"
+
+
+def _in_unit(kib: int, unit: str) -> str:
+    number = kib / 1024 ** UNITS.index(unit)
+    return f"{number:.0f}{unit}" if number.is_integer() else f"{number:.2f}{unit}"
 
 
 def _limit(entry: Entry) -> str:
@@ -203,7 +230,10 @@ def _constant(text: str) -> Callable[[Entry], str]:
 
 
 def _memory(entry: Entry) -> str:
-    return size(entry.view.extra.memory_mib) if entry.view.extra.memory_mib else "0"
+    mib = entry.view.extra.memory_mib
+    if entry.unit == "B" and mib:
+        return f"{mib}M"
+    return _in_unit(mib * 1024, entry.unit) if entry.unit and mib else size(mib) if mib else "0"
 
 
 def _batch(text: str) -> Callable[[Entry], str]:
@@ -221,7 +251,7 @@ _ROWS: tuple[tuple[str, int, Callable[[Entry], str]], ...] = (
     ("AllocNodes", 10, lambda e: str(e.view.extra.nodes) if e.view.ran else "0"),
     ("AllocTRES", 10, _alloc_tres),
     ("AssocID", 7, _job(_constant("2"))),
-    ("AveCPU", 10, _batch("00:00:00")), ("AveCPUFreq", 10, _batch("0")),
+    ("AveCPU", 10, _cpu_of_task), ("AveCPUFreq", 10, _batch("0")),
     ("AveDiskRead", 14, _batch("0")), ("AveDiskWrite", 14, _batch("0")),
     ("AvePages", 10, _batch("0")), ("AveRSS", 10, _rss), ("AveVMSize", 10, _rss),
     ("BlockID", 16, _none),
@@ -233,7 +263,7 @@ _ROWS: tuple[tuple[str, int, Callable[[Entry], str]], ...] = (
     ("CPUTime", 10, lambda e: long_duration(_elapsed_s(e) * _cpus(e))),
     ("CPUTimeRAW", 10, lambda e: str(int(_elapsed_s(e) * _cpus(e)))),
     ("DBIndex", -10, lambda e: str(e.view.raw)),
-    ("DerivedExitCode", 15, _job(lambda e: f"{e.derived}:0")),
+    ("DerivedExitCode", 15, _job(lambda e: f"{max((s.code for s in e.steps), default=0)}:0")),
     ("Elapsed", 10, lambda e: long_duration(_elapsed_s(e))),
     ("ElapsedRaw", 10, lambda e: str(int(_elapsed_s(e)))),
     ("Eligible", 19, _eligible),
@@ -255,7 +285,7 @@ _ROWS: tuple[tuple[str, int, Callable[[Entry], str]], ...] = (
     ("MaxVMSize", 10, _rss), ("MaxVMSizeNode", 14, _host_of_step),
     ("MaxVMSizeTask", 14, _batch("0")),
     ("McsLabel", 12, _none),
-    ("MinCPU", 10, _batch("00:00:00")), ("MinCPUNode", 10, _host_of_step),
+    ("MinCPU", 10, _cpu_of_task), ("MinCPUNode", 10, _host_of_step),
     ("MinCPUTask", 10, _batch("0")),
     ("NCPUS", 10, lambda e: str(_cpus(e))),
     ("NNodes", 8, lambda e: str(e.view.extra.nodes)),
@@ -283,9 +313,9 @@ _ROWS: tuple[tuple[str, int, Callable[[Entry], str]], ...] = (
     ("SubmitLine", 20, _job(lambda e: e.view.extra.submit)),
     ("Suspended", 10, _constant("00:00:00")),
     ("SystemComment", 15, _none),
-    ("SystemCPU", 10, _cpu_time),
+    ("SystemCPU", 10, lambda entry: _cpu_time(_cpu(entry)[1])),
     ("Timelimit", 10, _limit), ("TimelimitRaw", 10, _limit_raw),
-    ("TotalCPU", 10, _cpu_time),
+    ("TotalCPU", 10, lambda entry: _cpu_time(sum(_cpu(entry)))),
     *((name, width, _none) for name, width in (
         ("TRESUsageInAve", 14), ("TRESUsageInMax", 14), ("TRESUsageInMaxNode", 18),
         ("TRESUsageInMaxTask", 18), ("TRESUsageInMin", 14), ("TRESUsageInMinNode", 18),
@@ -296,7 +326,7 @@ _ROWS: tuple[tuple[str, int, Callable[[Entry], str]], ...] = (
     )),
     ("UID", 6, _job(lambda e: str(os.getuid()))),
     ("User", 9, _job(lambda e: e.user)),
-    ("UserCPU", 10, _cpu_time),
+    ("UserCPU", 10, lambda entry: _cpu_time(_cpu(entry)[0])),
     ("WCKey", 10, _job(lambda e: e.view.options.get("wckey", ""))),
     ("WCKeyID", 10, _job(_constant("0"))),
     ("WorkDir", 20, _job(lambda e: e.view.options.get("workdir") or e.view.extra.cwd)),

@@ -90,6 +90,8 @@ def _command(call: Call, words: Sequence[str], given: Mapping[str, str]) -> int:
         return 0
     if verb == "notify":
         return _notify(call, rest)
+    if verb in _NOT_HERE:
+        site.fail(call, f"{verb} is not emulated")
     raise Stop(f"invalid keyword: {verb}\n", 1)
 
 
@@ -270,6 +272,11 @@ _VERBS: dict[str, Callable[[Call, str, str], int]] = {
     "resume": _suspend,
     "top": _top,
 }
+
+
+_NOT_HERE = {"abort", "cancel_reboot", "create", "delete", "details", "errnumstr", "getaddrs",
+             "pidinfo", "power", "reboot", "reboot_nodes", "requeuehold", "schedloglevel",
+             "setdebug", "setdebugflags", "shutdown", "wait_job"}  # fmt: skip
 
 
 def _notify(call: Call, words: Sequence[str]) -> int:

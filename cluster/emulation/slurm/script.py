@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from cluster.emulation.call import Call, Stop
+from cluster.emulation.slurm import site
 from cluster.emulation.slurm.getopt import Options, read
 
 __all__ = ["BadDirective", "directives", "read_script", "wrapped"]
@@ -102,6 +103,8 @@ def directives(text: bytes, table: Options, name: str) -> list[tuple[str, str]]:
             continue
         words = _words(line[len("#SBATCH") :], f"{name}: line {number}")
         options, rest = read(table, words)
+        if rest in (["hetjob"], ["packjob"]):
+            raise BadDirective(f"error: {site.NO_HET}", 1)
         if rest:
             raise BadDirective(f"error: Invalid directive found in batch script: {rest[0]}", 255)
         found += options

@@ -15,6 +15,7 @@ from cluster.emulation.slurm.request import DEFAULT_PARTITION
 __all__ = [
     "KILL_WAIT_S",
     "MIN_JOB_AGE_S",
+    "NO_HET",
     "VERSION",
     "check_clusters",
     "default_partition",
@@ -29,6 +30,7 @@ __all__ = [
 VERSION = "slurm-wlm 22.05.8"
 MIN_JOB_AGE_S = 300.0
 KILL_WAIT_S = 5
+NO_HET = "heterogeneous jobs are not emulated"
 
 
 def fail(call: Call, text: str, code: int = 1, kind: str = "error") -> NoReturn:
@@ -41,10 +43,14 @@ def options(
 ) -> tuple[list[tuple[str, str]], list[str]]:
     """Read the command line; what is wrong with it ends the call."""
     try:
-        return read(table, call.argv, stop=stop)
+        found, words = read(table, call.argv, stop=stop)
     except BadOption as error:
         more = f'Try "{call.command} --help" for more information\n' if hint else ""
         raise Stop(f"{call.command}: {error}\n{more}", code) from None
+    # `:` begins the next part of one; srun has a command in each.
+    if (stop and words[:1] == [":"]) or (call.command == "srun" and ":" in words):
+        fail(call, NO_HET)
+    return found, words
 
 
 def check_clusters(call: Call, names: str) -> None:

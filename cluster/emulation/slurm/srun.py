@@ -15,7 +15,7 @@ from cluster.emulation.slurm.allocation import Allocation, allocate
 from cluster.emulation.slurm.jobs import View
 from cluster.emulation.slurm.need import Need, common, test_only
 from cluster.emulation.slurm.options import SALLOC, SRUN, BadValue, check, of_environment
-from cluster.emulation.slurm.request import Request, of_values
+from cluster.emulation.slurm.request import Request, of_values, tasks_per_node
 from cluster.emulation.slurm.running import Room, run_command, run_step
 from cluster.emulation.slurm.step_tasks import Step
 from cluster.emulation.slurm.usage import usage
@@ -33,6 +33,8 @@ def srun(call: Call) -> int:
     if "help" in given or "usage" in given:
         call.out(usage("srun", "executable [args...]", SRUN))
         return 0
+    if "het-group" in given:
+        site.fail(call, site.NO_HET)
     if not words:
         site.fail(call, "No command given to execute.", kind="fatal")
     values = of_environment("r", call.variable) | given
@@ -90,10 +92,27 @@ def _inside(
     shares = "overlap" in values or "interactive" in values
     is_exact = values.keys() & {"exact", "exclusive"} or "cpus-per-task" in given
     wanted = 0 if shares else cores if is_exact else row.extra.cores
-    step = Step(row=row, values=values, words=words, request=request, variables={})
+    is_ours = call.variable("SLURM_JOB_ID") == str(raw)
+    told = {} if is_ours else _of_job(call, row)
+    step = Step(row=row, values=values, words=words, request=request, variables=told)
     with Room(call, raw, row.info.attempt, wanted, row.extra.cores):
         code, signal = run_step(call, step)
     return 128 + signal if signal else code
+
+
+def _of_job(call: Call, row: Row) -> dict[bytes, bytes]:
+    """Give the variables of a job for a step that is started from outside of it."""
+    extra, host, id = row.extra, call.machine.host, View(row).raw
+    cpus = tasks_per_node(extra.cores, extra.nodes)
+    found = {
+        "SLURM_CLUSTER_NAME": environment.CLUSTER, "SLURM_JOB_ACCOUNT": extra.account,
+        "SLURM_JOB_CPUS_PER_NODE": cpus, "SLURM_JOB_ID": id, "SLURM_JOBID": id,
+        "SLURM_JOB_NAME": row.info.name, "SLURM_JOB_NODELIST": host,
+        "SLURM_JOB_NUM_NODES": extra.nodes, "SLURM_JOB_PARTITION": extra.partition,
+        "SLURM_JOB_QOS": extra.options.get("qos", "normal"), "SLURM_NODELIST": host,
+        "SLURM_SUBMIT_DIR": os.fsdecode(call.cwd), "SLURM_SUBMIT_HOST": host,
+    }  # fmt: skip
+    return {name.encode(): os.fsencode(str(value)) for name, value in found.items()}
 
 
 def _within(values: Mapping[str, str], given: Mapping[str, str], row: Row) -> Request:

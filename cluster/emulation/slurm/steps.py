@@ -37,6 +37,7 @@ class Step:
         ended: 0 while it runs.
         code, signal: of its worst task.
         by: who cancelled it, "" nobody.
+        user, system: seconds of processors that its tasks used; `peak_kib` of memory, by one.
     """
 
     number: int
@@ -49,6 +50,9 @@ class Step:
     code: int = 0
     signal: int = 0
     by: str = ""
+    user: float = 0.0
+    system: float = 0.0
+    peak_kib: int = 0
     pids: list[int] = field(default_factory=list)
 
 
@@ -104,9 +108,9 @@ def note(state_dir: str, raw: int, number: int, **fields: Any) -> None:
     _add(state_dir, raw, {"number": number, **fields})
 
 
-def end(state_dir: str, raw: int, number: int, code: int, signal: int) -> None:
-    """Record the end of a step."""
-    note(state_dir, raw, number, ended=time.time(), code=code, signal=signal)
+def end(state_dir: str, raw: int, number: int, code: int, signal: int, **used: float) -> None:
+    """Record the end of a step, and what it used."""
+    note(state_dir, raw, number, ended=time.time(), code=code, signal=signal, **used)
 
 
 def live(state_dir: str, raw: int, attempt: int) -> list[Step]:

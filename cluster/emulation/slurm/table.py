@@ -51,6 +51,9 @@ def short_columns(form: str, letters: Mapping[str, Field[T]]) -> tuple[list[Colu
     """
     columns: list[Column[T]] = []
     unknown: list[str] = []
+    if "%all" in form:  # small letters first, bars between them
+        order = sorted(letters, key=lambda letter: (letter.isupper(), letter))
+        form = form.replace("%all", "|".join(f"%{letter}" for letter in order))
     at = 0
     for match in _LETTER.finditer(form):
         if match.start() > at:

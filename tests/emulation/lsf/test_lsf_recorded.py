@@ -41,9 +41,14 @@ until [ -e "$GATES/$LSB_JOBNAME" ]; do /bin/sleep 0.02; done
 # docs/emulation_lsf.md tells it, too.
 NEWER = "LSF has this since 9.1, OpenLava has not"
 SOON = "the emulation starts at once what may start, the real one at its next turn"
+EMPTY = "LSF says that there is no job, and ends with 0, unless its site chose otherwise"
 VARIABLES = "LSF 10 sets more variables, and those of OpenLava's own security are not set"
 DIFFERENCES: dict[str, tuple[str, str]] = {
     "bjobs -o 'jobid stat' -noheader": (NEWER, r".*"),
+    "bjobs -J nosuch": (EMPTY, r"[-+] rc=(254|0)"),
+    "bjobs": (EMPTY, r"[-+] rc=(254|0)"),
+    "bjobs -u nosuchuser": (EMPTY, r"[-+] rc=(254|0)"),
+    "bjobs -u root": (EMPTY, r"[-+] rc=(254|0)"),
     "bjobs -p": ("OpenLava gave no words for a full array", r"[-+]  ?(The job array .*)?: 1 host;"),
     "bjobs -l -J slow": (
         "how much memory, which processes",

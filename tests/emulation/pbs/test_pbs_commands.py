@@ -529,6 +529,25 @@ def test_interactive_jobs_are_refused_with_the_next_step(site: Site) -> None:
 
     assert done.returncode == 1
     assert "Submit a script" in done.stderr
+    assert site.run("qsub", "-I", "-l", "nodes=1", "top").stderr == done.stderr
+
+
+def test_a_resource_of_another_site_is_kept_and_told_once_unless_strict(site: Site) -> None:
+    done = site.run("qsub", "-l", "storage=gdata/a+gdata/b,mem=1gb", "-l", "wd", "-h", stdin="true")
+    refused = site.run("qsub", "-l", "wd", stdin="true", **STRICT)
+
+    told = site.attributes(done.stdout.strip())
+    assert (told["Resource_List.storage"], told["Resource_List.wd"]) == ("gdata/a+gdata/b", "True")
+    assert [line.split(":")[2] for line in done.stderr.splitlines()] == [" -l storage", " -l wd"]
+    assert site.run("qsub", "-l", "wd", "-h", stdin="true").stderr == ""
+    assert "Unknown resource" in refused.stderr
+
+
+def test_tracejob_tells_a_job_with_the_switches_of_its_clients(site: Site) -> None:
+    id = site.qsub(script="true")
+    site.ended(id)
+
+    assert f"Job: {id}" in site.ok("tracejob", "-v", "-n", "2", id)
 
 
 def test_a_file_that_cannot_be_read_is_no_job(site: Site) -> None:

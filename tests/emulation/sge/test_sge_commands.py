@@ -216,6 +216,44 @@ def test_xml_and_table_tell_the_same(site: Site) -> None:
     assert re.search(r" a-very-lon .* hqw .* 1 1-3:1$", site.out("qstat"), re.MULTILINE)
 
 
+@pytest.mark.parametrize("command", ["qmake", "qrsub", "qrdel 1", "qrstat", "qmon"])
+def test_no_command_falls_through_to_a_real_grid_engine(site: Site, command: str) -> None:
+    done = site.run(command)
+
+    assert done.returncode == 1
+    assert "of Grid Engine is not emulated. What is: qacct, " in done.stderr
+
+
+def test_the_numbers_that_tasks_have_in_the_queue_are_nobodys(site: Site) -> None:
+    id = int(site.submit("-N numbered -t 1-2 -h -b y true"))
+
+    assert site.run(f"qdel {id + 1}").stdout == f'denied: job "{id + 1}" does not exist\n'
+    assert "do not exist" in site.run(f"qstat -j {id + 1}").stderr
+    assert site.run(f"qacct -j {id + 1}").stderr == f"error: job id {id + 1} not found\n"
+    after = site.submit(f"-N free -hold_jid {id + 1} -b y true")
+    site.wait_for(lambda: not site.state(after))
+    assert site.state(str(id)) == "hqw"
+
+
+def test_views_of_a_list_can_be_combined(site: Site) -> None:
+    site.submit("-N urgent -pe smp 2 -h -b y true")
+
+    (job,) = ElementTree.fromstring(site.out("qstat -ext -urg -xml")).iter("job_list")
+    title, _, line = site.out("qstat -ext -urg").splitlines()
+
+    names = [one.tag for one in job]
+    assert names[:8] == [
+        "JB_job_number", "JAT_prio", "JAT_ntix", "JB_nurg", "JB_urg", "JB_rrcontr", "JB_wtcontr",
+        "JB_dlcontr",
+    ]  # fmt: skip
+    assert {"JB_department", "JB_submission_time", "tickets"} < set(names)
+    assert "JAT_start_time" not in names
+    assert job.findtext("JB_urg") == "2000"
+    assert line[title.index(" urg ") :].split()[:2] == ["2000", "2000"]
+    assert line[title.index("state") :].split()[0] == "hqw"
+    assert line[title.index("slots") :].split() == ["2"]
+
+
 def test_a_limit_of_time_or_memory_ends_a_job(site: Site) -> None:
     late = site.run("qsub -cwd -sync y -N late -l h_rt=1 -b y sleep 30")
     id = site.submit("-N big -l h_vmem=60M -b y 'ulimit -v'")

@@ -365,6 +365,17 @@ def test_a_job_that_cannot_begin_is_a_launch_failure(slurm: Site, option: str, c
     assert slurm(f"squeue -t all -h -j {id} -o %r") == "JobLaunchFailure"
 
 
+def test_a_directory_for_the_output_may_be_made_right_after_the_submission(slurm: Site) -> None:
+    id, said = slurm(
+        "id=$(sbatch --parsable -o logs/%j/out --wrap 'echo late'); "
+        "echo $id $(squeue -h -j $id -o %T,%r); mkdir -p logs/$id"
+    ).split()
+
+    assert said == "PENDING,None"
+    slurm.is_over(id)
+    assert (slurm.folder / "logs" / id / "out").read_text() == "late\n"
+
+
 # ---------------------------------------------------------------- steps
 
 
@@ -379,6 +390,15 @@ def test_srun_runs_tasks_and_gives_their_worst_code(slurm: Site) -> None:
 def test_srun_passes_standard_input_on(slurm: Site) -> None:
     assert slurm("echo word | srun cat") == "word"
     assert slurm("echo word | srun -n 2 cat") == "word\nword"
+
+
+def test_a_step_from_outside_has_the_variables_of_its_job(slurm: Site) -> None:
+    id = slurm("sbatch --parsable -n 2 -J other -p there -o /dev/null --wrap 'sleep 60'")
+    slurm.until(f"squeue -h -j {id} -o %t", lambda text: text == "R")
+
+    names = "$SLURM_JOB_ID $SLURM_JOB_NAME $SLURM_JOB_PARTITION $SLURM_JOB_CPUS_PER_NODE"
+    assert slurm(f"srun --jobid={id} --overlap -n 1 sh -c 'echo {names}'") == f"{id} other there 2"
+    slurm(f"scancel {id}")
 
 
 def test_steps_are_in_the_books(slurm: Site) -> None:
@@ -427,6 +447,50 @@ def test_a_cancelled_srun_ends(slurm: Site) -> None:
     assert "CANCELLED AT" in said
 
 
+def test_the_books_tell_memory_in_the_unit_that_was_asked_for(slurm: Site) -> None:
+    id = slurm("sbatch --parsable --wait --mem=1536M -o /dev/null --wrap true")
+    line = f"sacct -P -n -j {id} -o reqmem,maxrss"
+
+    job, batch = slurm(line).splitlines()
+    assert (job, batch[-1]) == ("1536M|", "K")
+    assert slurm(f"{line} --units=G").splitlines()[0] == "1.50G|"
+    assert slurm(f"{line} --units=K").splitlines() == ["1572864K|", batch]
+    assert slurm(f"{line} --units=P").splitlines() == ["0.00P|", "|0.00P"]
+    assert slurm(f"{line} --noconvert").splitlines()[1] == f"|{int(batch[1:-1]) * 1024}"
+    assert slurm.run(f"{line} --units=x").returncode == 1
+
+
+def test_the_time_of_user_and_of_system_add_up_to_all_of_it(slurm: Site) -> None:
+    count = "i=0; while [ $i -lt 9999 ]; do i=$((i+1)); done"
+    id = slurm(f"sbatch --parsable --wait -o /dev/null --wrap '{count}'")
+
+    user, system, both = slurm(f"sacct -X -P -n -j {id} -o usercpu,systemcpu,totalcpu").split("|")
+    assert (user, system) == (both, "00:00:00")
+    assert both != "00:00:00"
+
+
+def test_a_step_has_what_its_tasks_used_and_the_job_has_it_too(slurm: Site) -> None:
+    work = "x = bytearray(b'1' * 60_000_000); sum(range(3_000_000))"
+    (slurm.folder / "work.py").write_text(work)
+    id = slurm("sbatch --parsable --wait -o /dev/null --wrap 'srun python3 -IS work.py'")
+
+    line = f"sacct -P -n -j {id} -o user,usercpu,totalcpu,maxrss"
+    job, batch, step = (row.split("|")[1:] for row in slurm(line).splitlines())
+    (_, of_job), (of_batch, _), (user, of_step) = (
+        [float(text.rpartition(":")[2]) for text in row[:2]] for row in (job, batch, step)
+    )
+    assert 0 < user <= of_step <= of_job
+    assert of_batch < of_step
+    assert 60_000 < int(step[2].removesuffix("K")) < 200_000
+
+
+def test_a_word_too_many_is_told_as_sacct_does(slurm: Site) -> None:
+    done = slurm.run("sacct -j 1 2 3")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == ("sacct: error: Unknown arguments:\nsacct: error:  2\nsacct: error:  3\n")
+
+
 # ---------------------------------------------------------------- other commands
 
 
@@ -450,9 +514,31 @@ def test_the_cluster_is_described(slurm: Site) -> None:
     assert slurm("scontrol show hostnames 'n[1-2]'") == "n1\nn2"
     assert "CPUTot=2 " in slurm("scontrol show node")
     assert slurm("sacctmgr -nP show qos format=name") == "normal"
+    assert slurm("sacctmgr -n list tr | wc -l") == "8"
+    assert "SLURM_VERSION" in slurm("sacctmgr show config")
     user = slurm("id -un")
     assert user in slurm(f"sacctmgr -n -P show user {user} withassoc format=account").split()
     assert user in slurm(f"sshare -U -u {user} --format=account -P -n").split()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sreport cluster utilization",
+        "scontrol requeuehold 1",
+        "sbatch -n1 : -n1 --wrap true",
+        "salloc -n1 : -n1 true",
+        "srun -n1 true : -n1 true",
+        "srun --het-group=0 true",
+        "sbatch <<<$'#!/bin/sh\\n#SBATCH -n1\\n#SBATCH hetjob\\n#SBATCH -n2\\ntrue'",
+    ],
+)
+def test_what_is_not_emulated_says_so(slurm: Site, line: str) -> None:
+    done = slurm.run(line)
+
+    assert done.returncode == 1
+    assert f"{line.split()[0]}: error: " in done.stderr
+    assert "not emulated" in done.stderr
 
 
 def test_json_is_json(slurm: Site) -> None:

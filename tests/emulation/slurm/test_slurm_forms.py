@@ -66,6 +66,12 @@ def test_a_bad_value_is_told_as_slurm_does(values: dict[str, str], text: str, co
     assert (caught.value.text, caught.value.code) == (text, code)
 
 
+def test_no_specialized_core_at_all_may_be_asked_for() -> None:
+    check({"core-spec": "0"})
+    with pytest.raises(BadValue):
+        check({"threads-per-core": "0"})
+
+
 def test_variables_stand_for_options_of_their_program_only() -> None:
     env = {"SBATCH_PARTITION": "p", "SLURM_NTASKS": "3", "SBATCH_WAIT": "1", "SBATCH_REQUEUE": "0"}
 
@@ -253,6 +259,13 @@ def test_letters_have_widths_and_text_between_them() -> None:
 
     assert render(columns, ["abcdef"], heading=True) == "JOBID|NAM \nabcde|ABC \n"
     assert unknown == ["Q"]
+
+
+def test_all_of_it_has_bars_between_small_letters_and_then_capital_ones() -> None:
+    letters = {letter: Field(letter * 2, str.lower) for letter in "Bia"}
+    columns, unknown = short_columns("%all", letters)
+
+    assert (render(columns, ["X"], heading=True), unknown) == ("aa|ii|BB\nx|x|x\n", [])
 
 
 def test_names_have_widths_and_text_behind_them() -> None:
