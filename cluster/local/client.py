@@ -28,7 +28,7 @@ from cluster.errors import (
 from cluster.local import lifecycle, wire
 from cluster.local.ahead import Ahead
 from cluster.local.connection import Connection, connect, decode, knock, no_answer, rebuild
-from cluster.local.environment import environment
+from cluster.local.environment import environment, own_job
 from cluster.spec import JobSpec, Launch
 
 __all__ = ["Client", "environment", "get_client"]
@@ -73,13 +73,15 @@ class Client:
         self.state_dir = os.path.realpath(given) if given else lifecycle.state_dir()
         self.request_timeout_s = request_timeout_s
         self._settings = dict(settings or {})
-        self._job = _own_job(self.state_dir)
+        self._job = own_job(self.state_dir)
         self._lends = False  # perhaps: the server was told that our job waits
         self._connection: Connection | None = None
         self._watchers: list[_Watcher] = []
         self._watches: dict[int, _Watcher] = {}  # by seq, until the server answered
         self._thread = threading.get_ident()
         self._seq = 0
+        self._talks = 0  # requests and waits that are being made, one within the other
+        self._spare: Client | None = None
         self._ahead = Ahead()
         _clients.add(self)
 
@@ -293,18 +295,19 @@ class Client:
 
     def _receive(self, watcher: _Watcher, deadline: float | None) -> None:
         """Take in one message; lend this job's cores if there is none yet."""
-        connection = self._connected()
+        self._talks += 1
         try:
-            try:
+            connection, message = self._connected(), None
+            with suppress(TimeoutError):
                 message = connection.next(time.monotonic())
-            except TimeoutError:
-                if self._job:
-                    self._receive_lending(watcher, deadline)
-                    return
-                message = connection.next(deadline)
-            self._take(message)
+            if message is None and self._job:
+                self._receive_lending(watcher, deadline)
+            else:
+                self._take(message or connection.next(deadline))
         except ConnectionError:
             self._drop()  # the next round connects again and watches what is missing
+        finally:
+            self._talks -= 1
 
     def _receive_lending(self, watcher: _Watcher, deadline: float | None) -> None:
         self._lends = True
@@ -361,34 +364,38 @@ class Client:
         """Send a request and give its answer; again on a new connection if this one breaks."""
         timeout_s = self.request_timeout_s
         deadline = None if patient else time.monotonic() + timeout_s
-        while True:
-            connection = self._connected(start)
-            try:
-                seq = self._next_seq()
-                connection.send(build(seq, connection), deadline)
-                return self._answer(connection, seq, kind, deadline)
-            except TimeoutError as error:
-                if isinstance(error, ClusterError):
+        self._talks += 1
+        try:
+            while True:
+                connection = self._connected(start)
+                try:
+                    seq = self._next_seq()
+                    connection.send(build(seq, connection), deadline)
+                    return self._answer(connection, seq, kind, deadline)
+                except TimeoutError as error:
+                    if isinstance(error, ClusterError):
+                        raise
+                    self._drop()
+                    raise no_answer(connection.pid, timeout_s) from None
+                except ConnectionError as error:
+                    self._drop()
+                    if not again:
+                        raise ServerUnavailable(
+                            "the server went away before it answered; whether it did what was "
+                            "asked is not known"
+                        ) from error
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise ServerUnavailable(
+                            f"servers of the queue in {self.state_dir} come and go without an "
+                            f"answer; see server.log there"
+                        ) from error
+                except ClusterError:
                     raise
-                self._drop()
-                raise no_answer(connection.pid, timeout_s) from None
-            except ConnectionError as error:
-                self._drop()
-                if not again:
-                    raise ServerUnavailable(
-                        "the server went away before it answered; whether it did what was asked "
-                        "is not known"
-                    ) from error
-                if deadline is not None and time.monotonic() > deadline:
-                    raise ServerUnavailable(
-                        f"servers of the queue in {self.state_dir} come and go without an "
-                        f"answer; see server.log there"
-                    ) from error
-            except ClusterError:
-                raise
-            except BaseException:
-                self._drop()  # in the middle of a message, perhaps
-                raise
+                except BaseException:
+                    self._drop()  # in the middle of a message, perhaps
+                    raise
+        finally:
+            self._talks -= 1
 
     def _answer(self, connection: Connection, seq: int, kind: Any, deadline: float | None) -> Any:
         while True:
@@ -441,17 +448,23 @@ class Client:
             self._connection.close()
             self._connection = None
 
+    def free(self) -> Client:
+        """Give this client, or another while this one is in the midst of a request.
+
+        A signal's handler or a finalizer runs then, in the same thread.  It would read
+        what the interrupted one goes on to wait for.
+        """
+        if not self._talks:
+            return self
+        timeout_s = self.request_timeout_s
+        self._spare = self._spare or Client(self.state_dir, request_timeout_s=timeout_s)
+        return self._spare.free()
+
     def close(self) -> None:
         """Close the connection; a later request opens another."""
         self._drop()
-
-
-def _own_job(state_dir: str) -> int:
-    """Give the raw id of the job of this queue that this process is; 0 none."""
-    ours, raw = os.environ.get("CLUSTER_STATE_DIR"), os.environ.get("CLUSTER_RAW_ID", "")
-    if not ours or not raw.isdigit() or os.path.realpath(ours) != state_dir:
-        return 0
-    return int(raw)
+        if self._spare is not None:
+            self._spare.close()
 
 
 # ------------------------------------------------------- one per thread and process
@@ -461,7 +474,7 @@ _local = threading.local()
 
 
 def get_client(state_dir: str | os.PathLike[str] | None = None) -> Client:
-    """Give this thread's client of a queue; the same one each time.
+    """Give this thread's client of a queue; the same one each time it is free.
 
     Args:
         state_dir: the queue's directory; None is the user's own.
@@ -474,7 +487,7 @@ def get_client(state_dir: str | os.PathLike[str] | None = None) -> Client:
 
         timeout_s = float(config_file.get("local", "request_timeout_s"))
         client = found[key] = Client(state_dir, request_timeout_s=timeout_s)
-    return client
+    return client.free()
 
 
 def _after_fork() -> None:

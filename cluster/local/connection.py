@@ -22,7 +22,14 @@ from typing import Any
 import msgspec
 
 from cluster import errors
-from cluster.errors import ClusterError, ProtocolError, QueueError, ServerTimeout, ServerUnavailable
+from cluster.errors import (
+    ClusterError,
+    OptionsError,
+    ProtocolError,
+    QueueError,
+    ServerTimeout,
+    ServerUnavailable,
+)
 from cluster.local import lifecycle, wire
 
 __all__ = ["Connection", "connect", "decode", "knock", "rebuild"]
@@ -61,8 +68,15 @@ class Connection:
             TimeoutError: the server did not take it in time.
             ConnectionError: it is gone.
             QueueError: it is larger than a message may be.
+            OptionsError: a text in it cannot be sent.
         """
-        data = wire.frame([message])
+        try:
+            data = wire.frame([message])
+        except UnicodeEncodeError as error:  # from a command line or a locale that is not UTF-8
+            raise OptionsError(
+                f"{error.object!r} is not UTF-8. Use text that is; where it was typed as that, "
+                "LC_ALL=C.UTF-8 says so to Python."
+            ) from None
         if len(data) > wire.MAX_FRAME:
             raise QueueError(
                 f"a request of {len(data) >> 20} MiB is too large (at most "

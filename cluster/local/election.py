@@ -17,7 +17,7 @@ from typing import NamedTuple
 from cluster.errors import ServerUnavailable
 from cluster.local.places import Host, host
 
-__all__ = ["Election", "Holder", "filesystem_type", "holder"]
+__all__ = ["Election", "Holder", "filesystem_of", "filesystem_type", "holder"]
 
 _ELSEWHERE = "Set CLUSTER_STATE_DIR to a directory on a local disk."
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL, errno.EIO}
@@ -92,7 +92,7 @@ class Election:
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
-            kind = filesystem_type(self._state_dir, _mounts())
+            kind = filesystem_of(self._state_dir)
             raise ServerUnavailable(
                 f"files cannot be locked in {self._state_dir} (file system {kind}: "
                 f"{error.strerror}), so two servers could not be told apart. {_ELSEWHERE}"
@@ -101,7 +101,7 @@ class Election:
     def _sign(self, fd: int) -> None:
         before = holder(self._state_dir)
         if before is not None and before.host != self._us.name:
-            kind = filesystem_type(self._state_dir, _mounts())
+            kind = filesystem_of(self._state_dir)
             if kind in _SHARED:
                 raise ServerUnavailable(
                     f"the queue in {self._state_dir} was left by process {before.pid} of machine "
@@ -136,6 +136,11 @@ def _is_named(fd: int, path: str) -> bool:
         return False
     held = os.fstat(fd)
     return (named.st_dev, named.st_ino) == (held.st_dev, held.st_ino)
+
+
+def filesystem_of(path: str) -> str:
+    """Find the type of the file system that holds `path`; `unknown` where none is told."""
+    return filesystem_type(path, _mounts())
 
 
 def _mounts() -> str:

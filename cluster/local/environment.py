@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from cluster.local.wire import Env
 
-__all__ = ["environment", "scrub"]
+__all__ = ["environment", "own_job", "scrub"]
 
 _PREFIXES = (
     b"SLURM_",
@@ -74,3 +74,11 @@ def _hash(env: Env) -> str:
 
     text = b"".join(name + b"=" + env[name] + b"\0" for name in sorted(env))
     return sha256(text).hexdigest()[:32]
+
+
+def own_job(state_dir: str) -> int:
+    """Give the raw id of the job of this queue that this process is; 0 none."""
+    ours, raw = os.environ.get("CLUSTER_STATE_DIR"), os.environ.get("CLUSTER_RAW_ID", "")
+    if not ours or not raw.isdigit() or os.path.realpath(ours) != state_dir:
+        return 0
+    return int(raw)

@@ -32,6 +32,7 @@ __all__ = [
     "Finished",
     "Job",
     "Known",
+    "NeverToStart",
     "Reply",
     "Resize",
     "SendSignal",
@@ -287,7 +288,13 @@ class Finished(msgspec.Struct, frozen=True):
     job: Job | Array
 
 
-Effect = Reply | StartProcess | EndProcesses | SendSignal | Acknowledge | Finished
+class NeverToStart(msgspec.Struct, frozen=True):
+    """Tell whoever watches elements of this array that left no record: they are cancelled."""
+
+    job: Array
+
+
+Effect = Reply | StartProcess | EndProcesses | SendSignal | Acknowledge | Finished | NeverToStart
 
 
 # ------------------------------------------------------------------ changes

@@ -22,7 +22,7 @@ import msgspec
 from cluster.local import crash, journal, lifecycle, memory_limit, processes, scratch, spawn, wire
 from cluster.local.ending import Ending
 from cluster.local.journal import Key
-from cluster.local.limits import Limits
+from cluster.local.limits import Limits, exceeded
 from cluster.local.loop import Loop, Timer
 from cluster.local.node_job import Finished, Job, Settings, Usage, leave_note, named_path
 from cluster.local.slots import Slots
@@ -374,8 +374,7 @@ class Execution:
         if job.group is not None:
             job.peak_memory_mib = job.group.peak_mib() or job.peak_memory_mib
             if not job.why and job.group.oom_kills():
-                limit_mib = job.order.memory_mib
-                job.why, job.reason = "memory", f"it needed more memory than {limit_mib} MiB"
+                job.why, job.reason = "memory", exceeded(job.order.memory_mib)
                 leave_note(job)
         if job.slot < 0:  # it did not get as far as the journal
             return

@@ -1,6 +1,7 @@
 """The limits of running jobs: walltime by the clock, memory by measuring.
 
-Memory is measured only where no cgroup enforces it.  Times are on the
+Memory is measured only where no cgroup enforces it; of a cgroup that ends one process of
+a job, the others are ended here, or they might wait for it for ever.  Times are on the
 monotonic clock: a change of the wall clock ends no job, and the time a laptop
 sleeps does not count.
 """
@@ -72,7 +73,7 @@ class Limits:
             except OSError:
                 job.group.remove()
                 job.group = None
-        if job.group is None:
+        if job.group is None or not job.group.ends_all:
             self._watched[job.key] = job
             if not self._is_watching:
                 self._is_watching = True
@@ -83,10 +84,21 @@ class Limits:
         if self._is_watching:  # first of all, so that no error below ends the watching
             self._loop.later(self._interval_s, self._measure)
         for job in list(self._watched.values()):
-            limit_mib = job.order.memory_mib
-            used_mib = processes.memory_mib(self._ending.tree(job), limit_mib=limit_mib)
-            job.peak_memory_mib = max(job.peak_memory_mib, used_mib)
-            if used_mib > limit_mib:
+            if reason := self._excess(job):
                 del self._watched[job.key]
-                reason = f"it used {used_mib:.0f} MiB of memory, its limit is {limit_mib} MiB"
                 self._end(job, "memory", reason, 0.0)
+
+    def _excess(self, job: Job) -> str:
+        limit_mib = job.order.memory_mib
+        if job.group is not None:
+            return exceeded(limit_mib) if job.group.oom_kills() else ""
+        used_mib = processes.memory_mib(self._ending.tree(job), limit_mib=limit_mib)
+        job.peak_memory_mib = max(job.peak_memory_mib, used_mib)
+        if used_mib <= limit_mib:
+            return ""
+        return f"it used {used_mib:.0f} MiB of memory, its limit is {limit_mib} MiB"
+
+
+def exceeded(limit_mib: int) -> str:
+    """Say why a job was ended whose cgroup was full."""
+    return f"it needed more memory than {limit_mib} MiB"

@@ -64,6 +64,9 @@ _V2 = _Version("cgroup v2", "memory.max", "memory.swap.max", "memory.peak", "mem
 class Group:
     """The cgroup of one job.
 
+    Attributes:
+        ends_all: whether the kernel ends all processes at the limit, not one of them.
+
     Raises:
         OSError: it could not be made; nothing is left behind.
     """
@@ -79,9 +82,11 @@ class Group:
         no_swap = str(limit_mib * _MIB) if version is _V1 else "0"  # v1 counts memory plus swap
         with contextlib.suppress(OSError):  # absent without swap accounting
             (self._path / version.swap_limit).write_text(no_swap)
+        self.ends_all = False
         if version is _V2:
             with contextlib.suppress(OSError):
                 (self._path / "memory.oom.group").write_text("1")
+                self.ends_all = True
 
     @property
     def join_file(self) -> bytes:

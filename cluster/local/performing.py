@@ -37,6 +37,8 @@ def without_writing(server: Server, changes: Changes, effects: list[ev.Effect]) 
     answers = list(changes.keys.values())
     gone = submission.withdraw(server.queue, changes, server.now)
     waiting: list[ev.Effect] = []
+    again: list[ev.Effect] = []  # once more, behind the start
+    unheard = {(e.job.id, e.job.attempt) for e in effects if isinstance(e, ev.StartProcess)}
     for effect in effects:
         if isinstance(effect, ev.Reply) and any(effect.value is each for each in answers):
             peer, seq = effect.to
@@ -45,13 +47,15 @@ def without_writing(server: Server, changes: Changes, effects: list[ev.Effect]) 
             continue
         elif isinstance(effect, ev.EndProcesses) and effect.why != wire.RECALL:
             perform(server, effect, changes)
+            if (effect.job, effect.attempt) in unheard:
+                again.append(effect)
         else:
             waiting.append(effect)
-    return waiting
+    return waiting + again
 
 
 def _job_of(effect: ev.Effect) -> int:
-    if isinstance(effect, ev.StartProcess | ev.Finished):
+    if isinstance(effect, ev.StartProcess | ev.Finished | ev.NeverToStart):
         return effect.job.id
     return 0 if isinstance(effect, ev.Reply) else effect.job
 
@@ -87,7 +91,11 @@ def _start(server: Server, effect: ev.StartProcess, changes: Changes) -> None:
     if launch is None or not (job.allocation or (effect.queued and job.assigned)):
         return  # it had to wait for the writing, and things have changed
     grace_s = _grace_s(server)
-    server.node.start(job, launch, grace_s, queued=effect.queued)
+    # One that was cancelled meanwhile is only handed over to be given back: this is
+    # how the node says of a job it may never have heard of that nothing of it runs.
+    server.node.start(job, launch, grace_s, queued=effect.queued or job.ending)
+    if job.ending:
+        server.node.send(wire.End(job.id, job.attempt, "cancel", grace_s))
 
 
 def _end(server: Server, effect: ev.EndProcesses, changes: Changes) -> None:
@@ -118,6 +126,21 @@ def _finished(server: Server, effect: ev.Finished, changes: Changes) -> None:
         connection.tell(info, content if wants else None)
 
 
+def _never_to_start(server: Server, effect: ev.NeverToStart, changes: Changes) -> None:
+    """Tell of elements that were no jobs of their own; of the others `_finished` tells."""
+    array = effect.job
+    assert array.spec.array is not None
+    indices = array.spec.array.indices()
+    first = array.id + 1
+    for raw in [each for each in server.watchers if first <= each < first + array.count]:
+        info = requests.info_of(server, f"{array.id}_{indices[raw - first]}")
+        if raw in server.queue.jobs or info is None:
+            continue  # it runs, and is being ended
+        for connection in server.watchers.pop(raw):
+            wants = connection.watches.pop(raw, False)
+            connection.tell(info, Content() if wants else None)
+
+
 def _grace_s(server: Server) -> float:
     return float(server.settings.get("grace_s", 5.0))
 
@@ -129,4 +152,5 @@ _PERFORM: dict[type, Callable[[Server, Any, Changes], None]] = {
     ev.SendSignal: _signal,
     ev.Acknowledge: _acknowledge,
     ev.Finished: _finished,
+    ev.NeverToStart: _never_to_start,
 }

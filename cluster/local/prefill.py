@@ -44,6 +44,8 @@ LIMIT = 64
 def promote(queue: QueueState, now: float) -> None:
     """Start assigned jobs for which there is room now."""
     for job in list(queue.assigned.values()):
+        if job.ending:
+            continue  # the node is asked to end it, started or not
         if job.recalled or not fits(job.need, queue.pool.free):
             return
         queue.start(job, now)

@@ -81,6 +81,8 @@ def _cancel_array(queue: QueueState, array: Array, why: str, now: float) -> str:
     queue.write(array)
     for job in queue.live_elements(array):
         cancel_entry(queue, job, why, now)
+    if untouched:
+        queue.do(ev.NeverToStart(array))
     if array.id in queue.arrays:
         queue.close_array(array, now)
     return "cancelled"

@@ -41,6 +41,7 @@ MARSHAL = 2  # every Python writes and reads it; the node's may be another than 
 MAX_MESSAGE = 64 * 1024  # a larger request comes as a file descriptor
 PLACEHOLDER = b"-" * 64  # the token of a warm parent, replaced in place by the job's
 DRY_RUNS = 20
+MINOR = b"%d" % sys.version_info[1]
 SEATS = 2  # children that wait; one more is forked as soon as one of them has a request
 FILE_FLAGS = os.O_CLOEXEC | os.O_NOCTTY
 RESTLESS_MS = 2  # with no request by then, there is time to have pages copied beforehand
@@ -53,6 +54,7 @@ token: memoryview | None = None  # ours, in the block that /proc/PID/environ sho
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
+own_path: list[str] = []  # where this interpreter looks for modules by itself
 
 
 def _after_fork() -> None:
@@ -93,12 +95,28 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
         os._exit(1)
     os.close(channel.detach())  # else the object would one day close a descriptor of the job
     if sys_path is not None:
-        sys.path[:] = [os.fsdecode(path) for path in sys_path]
+        _set_path(sys_path)
     gc.enable()
     call = os.fsdecode(payload_file) if payload_file else payload
     code = runner.run_call(call, result, job=job, attempt=attempt)
     runner.leave(code)
     os._exit(code)
+
+
+def _set_path(paths: Iterable[bytes]) -> None:
+    """Look for modules where the submitter does; of another Python's libraries, in our own."""
+    places = [os.fsdecode(path) for path in paths]
+    fitting = [place for place in places if _minor_of(place) in (b"", MINOR)]
+    if len(fitting) < len(places):
+        fitting += [place for place in own_path if place not in fitting]
+    sys.path[:] = fitting
+
+
+def _minor_of(place: str) -> bytes:
+    """Give the version in `/usr/lib/python3.11/site-packages`: 11; empty if there is none."""
+    _, found, behind = os.fsencode(place).rpartition(b"/python3.")
+    number = behind.partition(b"/")[0]
+    return number if found and number.isdigit() else b""
 
 
 class _Unfit(Exception):
@@ -339,14 +357,15 @@ def main(
     sys_path: list[str],
 ) -> NoReturn:
     """Get ready, say so, serve.  `fork` is "os" for os.fork, else the best there is."""
-    global runner, system, channel, libc, token, spare_fds, main_thread
+    global runner, system, channel, libc, token, spare_fds, main_thread, own_path
     runner, system, channel = runner_module, system_module, _socket.socket(fileno=fd)
     os.set_inheritable(fd, False)
     if os.getsid(0) != os.getpid():
         os.setsid()
     system.be_the_first_victim()
+    own_path = list(sys.path)
     if sys_path:
-        sys.path[:] = sys_path
+        _set_path(map(os.fsencode, sys_path))
     try:
         import cloudpickle  # noqa: F401
     except ImportError as error:
@@ -436,7 +455,7 @@ def _rehearse() -> None:
         far.recv(100)
         _after_fork()
         _become(b"/", 0o077, names, (), null, null, ())
-        sys.path[:] = [os.fsdecode(os.fsencode(path)) for path in sys_path]
+        _set_path([os.fsencode(path) for path in sys_path])
         gc.enable()
         runner.run_call(call, result, job=1, attempt=1)
         runner.finish(0)

@@ -18,8 +18,9 @@ import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
+from cluster.local import node_job
 from cluster.local.warm_parent import (
     Key,
     Parent,
@@ -47,17 +48,6 @@ class Usage(NamedTuple):
     ru_utime: float
     ru_stime: float
     ru_maxrss: int
-
-
-class UsageLike(Protocol):
-    """What both `Usage` and `resource.struct_rusage` have."""
-
-    @property
-    def ru_utime(self) -> float: ...
-    @property
-    def ru_stime(self) -> float: ...
-    @property
-    def ru_maxrss(self) -> int: ...
 
 
 class WarmPool:
@@ -151,7 +141,7 @@ class WarmPool:
         except OSError:
             return False
 
-    def reaped(self, pid: int, status: int, usage: UsageLike) -> bool:
+    def reaped(self, pid: int, status: int, usage: node_job.Usage) -> bool:
         """Take notice that a child of the node, which is no known job, was reaped.
 
         Returns:

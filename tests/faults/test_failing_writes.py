@@ -39,12 +39,14 @@ def fresh(name):
     (root / name).mkdir()
     return root / name
 """
-STORE = """
-import sqlite3
+CHANGE = """
 def change(id):
     spec = JobSpec(name=f"job {id}", comment="x" * 3000)
     job = Job(id=id, label=str(id), spec=spec, need=(1,), state="PENDING")
     return Changes(requests={id: spec}, jobs={id: job}, meta={"next_id": id + 1})
+"""
+STORE = """
+import sqlite3
 def life(at, error):
     folder = fresh("store")
     acked = []
@@ -74,6 +76,18 @@ for error in (errno.ENOSPC, errno.EIO):
     for at in range(1, calls + 1):
         refused += life(at, error)[1] < 7
 print(calls, refused)
+"""
+SYNCED = """
+def calls(durable):
+    store = Store(fresh("store") / "queue.db", durable=durable)
+    store.commit(change(1), 0.0)
+    arm(root / "store", 0, errno.EIO)
+    for id in range(2, 8): store.commit(change(id), 0.0)
+    seen = shim.fault_seen()
+    calm()
+    store.close()
+    return seen
+print(calls(True), calls(False))
 """
 JOURNAL = """
 node = journal.Node("boot", 1, 1)
@@ -150,10 +164,16 @@ def run(tmp_path: Path, code: str) -> list[int]:
 
 
 def test_row_18_the_store_keeps_what_it_acknowledged_whichever_write_fails(tmp_path: Path) -> None:
-    calls, refused = run(tmp_path, STORE)
+    calls, refused = run(tmp_path, CHANGE + STORE)
 
     assert calls > 20
     assert refused > calls // 2  # most of these calls are part of a commit, for either error
+
+
+def test_each_commit_waits_once_for_the_disk_unless_told_not_to(tmp_path: Path) -> None:
+    durable, careless = run(tmp_path, CHANGE + SYNCED)
+
+    assert durable - careless == 6
 
 
 def test_row_18_the_journal_is_whole_and_goes_on_whichever_write_fails(tmp_path: Path) -> None:

@@ -106,6 +106,21 @@ def test_row_50_a_quota_is_told_as_one_and_nothing_is_queued(state_dir: Path) ->
     assert cli("list", "--all", "--json")[1].strip() == "[]"
 
 
+def test_limits_that_a_shell_set_itself_stay_behind_when_it_starts_the_queue(
+    state_dir: Path,
+) -> None:
+    limits = ("prlimit", "--fsize=8192:", "--cpu=20:", "--as=4000000000:")
+
+    code, told, said = cli(
+        "run", "--", "bash", "-c", "for l in f t v; do ulimit -S$l; ulimit -H$l; done",
+        before=limits,
+    )  # fmt: skip
+
+    words = told.split()
+    assert code == 0, said
+    assert words[::2] == words[1::2]
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
 def test_row_69_whatever_the_umask_nobody_else_can_read_what_the_queue_keeps(
     umask: int, queue: Queue, state_dir: Path

@@ -14,7 +14,7 @@ import pytest
 from node_driver import NodeProcess, node_in, running_with, start_order, until
 
 from cluster import payload
-from cluster.local import memory_limit, processes, wire
+from cluster.local import journal, memory_limit, processes, wire
 from cluster.local.memory_limit import memory_enforcement
 
 WITH_CGROUP = memory_enforcement()[0] != "watching"
@@ -205,6 +205,25 @@ def test_a_slot_is_used_again_only_after_the_ack(node: NodeProcess) -> None:
     assert places[1] != places[0] == places[2]
 
 
+def test_an_acknowledgement_of_a_job_that_still_runs_lets_go_of_nothing(
+    node: NodeProcess, tmp_path: Path
+) -> None:
+    # a recall may cross the order to start: what answers it is acknowledged, too
+    server = node.attach()
+    os.mkfifo(tmp_path / "fifo")
+    server.start(1, "/bin/sh", "-c", "read x < fifo", launch_cwd=os.fsencode(tmp_path))
+    server.started(1)
+
+    server.ack(1)
+    server.start(2, "/bin/echo", "other")
+    server.exited(2)
+
+    assert server.started(1).stdout != server.started(2).stdout
+    assert [entry.begin.job for entry in journal.read(node.state_dir)] == [1, 2]
+    (tmp_path / "fifo").write_text("x\n")
+    assert server.exited(1).content.stdout == wire.Output()
+
+
 @pytest.mark.parametrize(
     ("launch", "code", "words"),
     [
@@ -365,6 +384,33 @@ def test_a_nameless_orphan_lives_as_long_as_a_job_that_may_own_it(
 
 
 @pytest.mark.slow
+def test_what_an_orphan_writes_late_is_not_in_the_output_of_another_job(
+    node: NodeProcess, tmp_path: Path
+) -> None:
+    server = node.attach()
+    for fifo in ("other", "speak", "go"):
+        os.mkfifo(tmp_path / fifo)
+    here = {"launch_cwd": os.fsencode(tmp_path)}
+    server.start(1, "/bin/sh", "-c", "read x < other", **here)
+    server.started(1)
+    orphan = "echo $$ > pid; read x < speak; echo late; echo > spoken; exec /bin/sleep 300"
+    leave = f"env -i setsid sh -c '{orphan}' & while [ ! -s pid ]; do :; done"
+    server.start(2, "bash", "-c", leave, **here)
+    server.exited(2)
+    server.ack(2)
+
+    server.start(3, "/bin/sh", "-c", "read x < go", **here)
+    server.started(3)
+    (tmp_path / "speak").write_text("x\n")
+    until((tmp_path / "spoken").exists)
+    (tmp_path / "go").write_text("x\n")
+
+    exited = server.exited(3)
+    assert server.started(3).stdout == server.started(2).stdout
+    assert exited.content.stdout == wire.Output()
+
+
+@pytest.mark.slow
 def test_a_daemon_of_a_queue_that_a_job_started_is_left_alone(
     node: NodeProcess, tmp_path: Path
 ) -> None:
@@ -517,6 +563,20 @@ def test_memory_is_limited_by_a_cgroup_that_is_removed_after(node: NodeProcess) 
     [name] = {line.rpartition(b"/")[2] for line in where.splitlines() if b"cluster-" in line}
     (parent, _), _ = memory_limit._find_parent("")
     until(lambda: not (parent / os.fsdecode(name)).exists())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env", [{}, {memory_limit.OFF: "1"}])
+def test_who_waits_for_a_process_that_took_too_much_memory_is_ended_too(
+    state_dir: Path, env: dict[str, str]
+) -> None:
+    with node_in(state_dir, env=env) as node:
+        server = node.attach()
+
+        server.start(1, "/bin/sh", "-c", '"$0" -c "$1"; sleep 60', sys.executable, EATER,
+                     memory_mib=100)  # fmt: skip
+
+        assert server.exited(1).why == "memory"
 
 
 # ---------------------------------------------------------------- functions
@@ -677,6 +737,27 @@ def test_a_later_server_replaces_the_earlier(node: NodeProcess) -> None:
     old.wait_closed()
 
 
+def test_a_later_server_finds_nothing_that_the_earlier_one_gave_in_advance(
+    node: NodeProcess, tmp_path: Path
+) -> None:
+    earlier = node.attach(epoch=1)
+    os.mkfifo(tmp_path / "fifo")
+    here = {"launch_cwd": os.fsencode(tmp_path)}
+    earlier.start(1, "/bin/sh", "-c", "read x < fifo", **here)
+    earlier.start(2, "/bin/sh", "-c", "echo > begun", queued=True, **here)
+    earlier.started(1)
+    later = node.attach(epoch=2)
+    attached = later.attached()
+
+    (tmp_path / "fifo").write_text("x\n")
+
+    assert [job for job, _, _ in attached.running] == [1]
+    assert later.exited(1).next_job == 0
+    later.start(3, "/bin/true")
+    later.exited(3)
+    assert not (tmp_path / "begun").exists()
+
+
 def test_a_server_with_another_protocol_is_told_ours_and_starts_nothing(
     node: NodeProcess, tmp_path: Path
 ) -> None:
@@ -727,22 +808,34 @@ node.Node(sys.argv[1], start_server=lambda: open(called, "a").write("x")).run()
 """
 
 
-@pytest.mark.parametrize(("leaves", "makes_one"), [(False, True), (True, False)])
 def test_a_node_with_jobs_makes_a_server_when_its_own_vanished(
-    state_dir: Path, leaves: bool, makes_one: bool
+    state_dir: Path, tmp_path: Path
 ) -> None:
+    os.mkfifo(tmp_path / "go")
+    with node_in(state_dir, code=MISSING_ITS_SERVER) as node:
+        server = node.attach()
+        server.start(1, "/bin/sh", "-c", "read x < go", launch_cwd=os.fsencode(tmp_path))
+        server.started(1)
+
+        server.close()
+
+        until((state_dir / "called").exists)
+        (tmp_path / "go").write_text("x\n")
+        assert node.attach(epoch=2).exited(1).status == 0
+
+
+def test_a_node_that_was_told_to_leave_makes_no_server(state_dir: Path) -> None:
     with node_in(state_dir, code=MISSING_ITS_SERVER) as node:
         server = node.attach()
         server.start(1, "sleep", "0.3")
         server.started(1)
-        server.send(*([wire.Leave()] if leaves else []))
+
+        server.send(wire.Leave())
         server.close()
 
         until(lambda: not running_with(node.state_dir, 1))
-        again = node.attach(epoch=2)
-
-        assert again.exited(1).status == 0
-        assert (state_dir / "called").exists() == makes_one
+        assert node.attach(epoch=2).exited(1).status == 0
+        assert not (state_dir / "called").exists()
 
 
 def test_leave_waits_for_jobs_and_acks_and_then_cleans_up(

@@ -5,7 +5,13 @@ from pathlib import Path
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from cluster import states
 from cluster.local import events as ev
@@ -167,6 +173,13 @@ class QueueMachine(RuleBasedStateMachine):
             )
         )
 
+    @precondition(lambda self: self.begun - self.processes.keys())
+    @rule(data=st.data(), status=st.sampled_from([0, 3 << 8]))
+    def exit_is_told_again(self, data, status):
+        """A node that has not heard of the acknowledgement says it once more, whatever runs now."""
+        job, attempt = data.draw(st.sampled_from(sorted(self.begun - self.processes.keys())))
+        self.turn(ev.Exited(job, attempt, status, started=1.0, ended=self.now))
+
     @precondition(lambda self: self.labels)
     @rule(
         data=st.data(),
@@ -293,11 +306,14 @@ def comparable(record):
     return fields | {"holds": getattr(record, "allocation", None) is not None}
 
 
-TestQueueMachine = QueueMachine.TestCase
-TestQueueMachine.settings = settings(
-    max_examples=40,
-    stateful_step_count=40,
-    deadline=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
+def test_no_history_of_the_queue_breaks_an_invariant():
+    run_state_machine_as_test(
+        QueueMachine,
+        settings=settings(
+            max_examples=40,
+            stateful_step_count=40,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )

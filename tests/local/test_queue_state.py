@@ -659,6 +659,19 @@ def test_who_waits_for_an_untouched_element_is_told_when_its_array_is_cancelled(
     assert (found.state if found else driver.ended["5"][0]) == state
 
 
+def test_of_elements_without_a_record_it_is_said_once_that_they_never_start():
+    driver = Driver()
+    driver.submit(job(array=ArraySpec(0, 100)), job(array=ArraySpec(0, 2)))
+
+    driver.act("cancel", "1")
+    array = driver.queue.arrays[1]
+    said = [each for each in driver.effects if isinstance(each, ev.NeverToStart)]
+    driver.act("cancel", "1")
+
+    assert said == [ev.NeverToStart(array)]
+    assert not any(isinstance(each, ev.NeverToStart) for each in driver.effects)
+
+
 def test_cancelling_one_element_that_never_started():
     driver = Driver()
     driver.submit(job(array=ArraySpec(0, 4)))
@@ -818,6 +831,19 @@ def test_a_job_that_the_node_started_before_it_heard_of_the_hold_runs():
     assert driver.state(2) == states.RUNNING
     assert not [each for each in asked if isinstance(each, ev.Reply)]
     assert ev.Reply("me", {"2": "has just started: too late to hold it"}) in told
+
+
+def test_a_job_given_in_advance_that_was_cancelled_is_not_started_when_there_is_room():
+    driver = Driver(cores=1)
+    driver.submit(job(), job())
+    driver.in_advance.clear()  # the node's answer takes its time
+    driver.act("cancel", "2")
+    cancelled = driver.queue.jobs[2]
+
+    driver.exit(1)
+
+    assert driver.started() == []
+    assert (cancelled.ending, cancelled.allocation) == (True, None)
 
 
 def test_a_pause_takes_back_what_was_given_in_advance():

@@ -124,6 +124,24 @@ def test_a_survivor_can_be_ended(node: NodeProcess) -> None:
     assert not running_with(node.state_dir, 1)
 
 
+def test_the_walltime_of_a_survivor_counts_from_its_start(node: NodeProcess) -> None:
+    server = node.attach()
+    server.start(1, "sleep", "300")
+    pid = server.started(1).pid
+    node.kill()
+    [process] = running_with(node.state_dir, 1)
+    until(lambda: processes.age_s(process) > 0.3)
+    survivors = Survivors(node.state_dir, examine(node.state_dir))
+
+    survivors.limit((1, 1), walltime_s=60.0, memory_mib=0, grace_s=1.0)
+
+    left = survivors.timeout_s()
+    survivors.close()
+    assert process.pid == pid
+    assert left is not None
+    assert 50.0 < left < 59.7
+
+
 def test_leftovers_of_an_exit_that_was_not_told_are_ended(node: NodeProcess) -> None:
     server = node.attach()
     script = "setsid bash -c 'trap \"\" TERM; while :; do sleep 300; done' & sleep 0.1"

@@ -150,6 +150,13 @@ def test_a_turn_is_written_whole_or_not_at_all(path):
     assert [j.id for j in store.unfinished()[0]] == [1]
 
 
+@pytest.mark.parametrize(("durable", "synchronous"), [(True, 2), (False, 0)])
+def test_a_durable_store_syncs_its_log_with_each_commit(path, durable, synchronous):
+    store = Store(path, durable=durable)  # 2 is FULL: with it SQLite syncs a WAL at each COMMIT
+
+    assert store._db.execute("PRAGMA synchronous").fetchone() == (synchronous,)
+
+
 def test_old_contents_go_first_then_records_but_a_final_state_is_kept(path):
     store = Store(path)
     content = Content(Output(file=b"/queue/outputs/1.1.res"))

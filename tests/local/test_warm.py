@@ -180,6 +180,27 @@ def _node(folder: Path) -> Iterator[Node]:
     node.close()
 
 
+# ---------------------------------------------------------------- where modules are
+
+
+@pytest.mark.parametrize(
+    ("minor", "path"),
+    [
+        (sys.version_info[1], ["/mine", "/x/lib/python3.{}/site-packages", "/both"]),
+        (sys.version_info[1] + 1, ["/mine", "/both", "/own"]),
+    ],
+)
+def test_of_another_python_s_libraries_its_own_take_the_place(
+    minor: int, path: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "own_path", ["/both", "/own"])
+    monkeypatch.setattr(sys, "path", [])
+
+    warm._set_path([b"/mine", b"/x/lib/python3.%d/site-packages" % minor, b"/both"])
+
+    assert sys.path == [place.format(minor) for place in path]
+
+
 # ---------------------------------------------------------------- how a job ends
 
 

@@ -63,6 +63,16 @@ class Files:
     def close(self, fd: int) -> None:
         self._open.pop(fd, None)
 
+    def not_yet_sure(self) -> dict[str, bytes]:
+        """Give the files as a power cut may leave them that undoes each rename and removal."""
+        return {path: bytes(file.data) for path, file in self._before.items() if file is not None}
+
+    def put(self, contents: dict[str, bytes]) -> None:
+        """Have these files, and no others."""
+        self._named = {path: File() for path in contents}
+        for path, data in contents.items():
+            self._named[path].data += data
+
     def cut_power(self) -> None:
         """Lose or tear what was not synced; a file may not be renamed or removed yet."""
         for path, file in self._before.items():

@@ -40,7 +40,7 @@ class Judge:
         self._ids: set[int] = set()
         self._final: dict[str, str] = {}
         self._intended: set[Key] = set()  # attempts that were on disk before their start
-        self._told: dict[str, str] = {}
+        self.told: dict[str, str] = {}
         self.node_trouble = False  # a node was killed, or the power: exits may be lost
         self.disk_trouble = False
         self.commits = 0
@@ -90,7 +90,7 @@ class Judge:
             for label, state in self._final.items()
             if (known := store.known(label)) is not None and known.state == state
         }
-        self._told.clear()
+        self.told.clear()
         self._intended.clear()
         self._machine.begun.clear()
         self._machine.ended.clear()
@@ -167,10 +167,10 @@ class Judge:
             self.fault("a job is listed twice")
 
     def _note(self, label: str, state: str) -> None:
-        if label not in self._told:
+        if label not in self.told:
             self._machine.tell(f"  told: {label} is {state}")
-        if self._told.setdefault(label, state) != state:
-            self.fault(f"job {label} was told to be {self._told[label]}, then {state}")
+        if self.told.setdefault(label, state) != state:
+            self.fault(f"job {label} was told to be {self.told[label]}, then {state}")
 
     # ------------------------------------------------------------ at rest
 
@@ -189,7 +189,7 @@ class Judge:
             self._waits_for(entry, queue)
         for process in self._machine.living():
             self.fault(f"process {process.pid} of job {process.key[0]} is left")
-        for label, state in self._told.items():
+        for label, state in self.told.items():
             known = self.store.known(label)
             if known is None or known.state != state:
                 self.fault(f"job {label} was told to be {state}, and is {known}")

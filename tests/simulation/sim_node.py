@@ -275,7 +275,7 @@ class SimNode:
                 self._signal(job, signal.SIGCONT)
                 until = self._machine.now() + grace_s
                 job.kill_at = min(job.kill_at, until) if job.kill_at else until
-        elif key not in self.finished:
+        elif key not in self.jobs and key not in self.finished:
             self._reports.append(wire.Exited(*key, 0, why))
 
     def _signal(self, job: Held, number: int) -> None:

@@ -29,6 +29,7 @@ from cluster.errors import ServerUnavailable
 from cluster.local import crash, journal, node_link, recover, serving, view, wire
 from cluster.local.capacity import Capacity
 from cluster.local.connections import Connection
+from cluster.local.events import Job
 from cluster.local.queue_state import QueueState
 from cluster.local.serving import Server
 
@@ -480,6 +481,11 @@ class World:
             for job in queue.jobs.values()
         }
         self.judge.at_rest(queue, reasons)
+        for label in sorted({label for client in self.clients for label in client.watched}):
+            found = self.store.find(label)  # after a power cut its id may be an element's
+            is_other = isinstance(found, Job) and found.label != label
+            if not queue.is_live(label) and self.store.known(label) is not None and not is_other:
+                self.fault(f"somebody waits for ever for job {label}, which is over")
         jobs, arrays = self.store.unfinished()
         self.judge.same(
             {each.id: each.state for each in jobs} | {each.id: each.rest for each in arrays},

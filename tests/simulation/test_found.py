@@ -45,6 +45,10 @@ class Story(World):
         self.until(lambda: len(self.plan.labels) > before)
         return self.plan.labels[before]
 
+    def tick(self) -> None:
+        """Let some time pass."""
+        self._mono += 0.001
+
     def attached(self) -> None:
         """Have a server with a node."""
         self.client.watch("1")  # whoever waits wants a server
@@ -83,6 +87,57 @@ def test_an_array_that_ended_on_a_full_disk_is_told_once_that_is_written(story: 
     assert story.state(array) == "COMPLETED"
 
 
+def test_who_asks_in_the_turn_in_which_a_job_ends_is_told(story: Story) -> None:
+    story.attached()
+    job = story.submit()
+    server, node = story.server, story.node
+    assert server is not None
+    assert node is not None
+    story.until(lambda: node.finished)
+    story.client.watch(job)
+    told_of = server.selector.ready
+    while len(told_of()) < 2:  # the report and the question are there, and nothing was read
+        node.turn()
+        story.client.turn()
+        story.tick()
+    server.selector.select = lambda timeout: sorted(
+        told_of(), key=lambda ready: ready[0].data is not server.node.connection
+    )
+
+    story.server_turn()
+
+    story.until(lambda: not story.client.watched)
+    assert story.judge.told[job] == "COMPLETED"
+
+
+def test_a_wait_for_an_element_ends_when_its_array_is_cancelled_before_it_starts(
+    story: Story,
+) -> None:
+    array = story.submit(array=ArraySpec(0, 3), hold=True)
+    story.client.watch(f"{array}_1")
+    story.until(lambda: not story.client.asked)
+
+    story.client.act("cancel", array)
+    story.until(lambda: not story.client.watched)
+
+    assert story.judge.told[f"{array}_1"] == "CANCELLED"
+
+
+def test_a_wait_for_an_element_that_runs_ends_once_when_its_array_is_cancelled(
+    story: Story,
+) -> None:
+    story.machine.seconds = (1000.0,)
+    story.attached()
+    array = story.submit(array=ArraySpec(0, 30))
+    story.client.watch(*(f"{array}_{index}" for index in (0, 5, 29)))
+    story.until(lambda: story.runs(str(int(array) + 1)) and not story.client.asked)
+
+    story.client.act("cancel", array)
+    story.until(lambda: not story.client.watched)
+
+    assert story.judge.told == {f"{array}_{index}": "CANCELLED" for index in (0, 5, 29)}
+
+
 def test_what_may_have_started_is_lost_when_a_power_cut_takes_all_of_the_journal(
     story: Story,
 ) -> None:
@@ -91,11 +146,30 @@ def test_what_may_have_started_is_lost_when_a_power_cut_takes_all_of_the_journal
     was_written = {job.id: job.assigned for job in story.store.unfinished()[0]}
 
     story.cut_power()
-    story.machine.files._named.clear()
+    story.machine.files.put({})
     story.client.watch(*jobs)
     story.until(lambda: not story.client.watched)
 
     assert was_written[3]
+    assert story.state("3") == "NODE_FAIL"
+
+
+def test_a_power_cut_does_not_bring_back_the_word_of_an_earlier_node(story: Story) -> None:
+    story.attached()
+    assert story.node is not None
+    story.node.close()  # by itself: it leaves word that its journal is whole
+    story.node = None
+    story.until(lambda: not story.server.queue.attached)
+    jobs = [story.submit() for _ in range(5)]
+    story.until(lambda: (3, 1) in story.machine.begun)
+    assert {job.id: job.assigned for job in story.store.unfinished()[0]}[3]
+    undone = story.machine.files.not_yet_sure()
+
+    story.cut_power()
+    story.machine.files.put(undone)
+    story.client.watch(*jobs)
+    story.until(lambda: not story.client.watched)
+
     assert story.state("3") == "NODE_FAIL"
 
 
@@ -148,6 +222,45 @@ def test_a_node_that_has_not_attached_is_sent_the_environment_later(story: Story
     story.server_turn()
 
     story.until(lambda: story.state(job) == "COMPLETED")
+
+
+def test_a_job_that_was_cancelled_before_its_start_was_written_never_starts(
+    story: Story,
+) -> None:
+    story.machine.seconds = (1000.0,)
+    story.attached()
+    wide = story.submit(cores=CORES)
+    job = story.submit()
+    story.until(lambda: story.runs(wide))
+    story.store.is_full = True
+    story.client.act("cancel", wide)  # what ends makes room for the other, on paper
+    story.until(lambda: story.server.queue.jobs[int(job)].allocation)
+    story.client.act("cancel", job)
+    story.until(lambda: story.server.queue.jobs[int(job)].ending)
+
+    story.store.is_full = False
+    story.until(lambda: int(job) not in story.server.queue.jobs)
+
+    assert (int(job), 1) not in story.machine.begun
+
+
+def test_a_job_that_was_queued_again_before_its_start_was_written_begins_a_second_time(
+    story: Story,
+) -> None:
+    story.machine.seconds = (1000.0,)
+    story.attached()
+    wide = story.submit(cores=CORES)
+    job = story.submit()
+    story.until(lambda: story.runs(wide))
+    story.store.is_full = True
+    story.client.act("cancel", wide)
+    story.until(lambda: story.server.queue.jobs[int(job)].allocation)
+
+    story.client.act("requeue", job)
+    story.until(lambda: story.server.queue.orders.again(story.server.queue.jobs))
+    story.store.is_full = False
+
+    story.until(lambda: (int(job), 2) in story.machine.begun)
 
 
 def test_a_job_is_not_stopped_before_that_is_written(story: Story) -> None:
