@@ -48,6 +48,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     Attributes:
         info: what was asked for; with a final state, how it ended.
         mark: the unique word of its submission.
+        repeated: when that was repeated because its answer was lost; 0 it was not.
         submission: path of the script that was submitted.
         record: path of its exit record; an element's has `.<index>` behind it.
         result: path of a function's result, the same; empty for a command.
@@ -67,6 +68,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     info: JobInfo
     mark: str = ""
+    repeated: float = 0.0
     submission: str = ""
     record: str = ""
     result: str = ""

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from cluster.errors import OptionsError, QueueError, ServerTimeout
+from cluster.job import Job
 from cluster.local.wire import JobInfo
 from cluster.schedulers._programs import Programs
 from cluster.schedulers.base import Request, Resources
@@ -71,8 +72,8 @@ class Words:
         return ("poll", *jobs)
 
     def parse_poll(self, answer: Answer) -> list[Seen]:
-        rows = msgspec.json.decode(_checked(answer).stdout, type=list[tuple[JobInfo, str]])
-        return [Seen(info=info, mark=mark, user="me") for info, mark in rows]
+        rows = msgspec.json.decode(_checked(answer).stdout, type=list[tuple[JobInfo, str, bool]])
+        return [Seen(info=info, mark=mark, user="me", stuck=stuck) for info, mark, stuck in rows]
 
     def account(self, jobs: Sequence[str]) -> list[tuple[str, ...]]:
         return [("books", *jobs)] if self.books else []
@@ -109,7 +110,9 @@ class Site(Programs):
         books: those that `books` shows.
         faults: for a program, what the next calls of it do: "down" (an error),
             "hang" (a timeout, nothing done), "lost" (done, the answer lost),
+            "late" (a timeout, done when `arrive` is called),
             "refuse", "ctrl-c" (nothing done), "taken, ctrl-c", or "ok".
+        stuck: ids of jobs that could not be started, and are held.
         down: every question fails.
         argvs: everything that was run.
         most_at_once: programs that ran at the same time.
@@ -120,6 +123,8 @@ class Site(Programs):
     marks: dict[str, str] = field(default_factory=dict)
     scripts: dict[str, str] = field(default_factory=dict)
     faults: dict[str, list[str]] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
+    late: list[list[str]] = field(default_factory=list)
     down: bool = False
     argvs: list[tuple[str, ...]] = field(default_factory=list)
     on_poll: Callable[[], None] | None = None
@@ -151,7 +156,9 @@ class Site(Programs):
             fault = waiting.pop(0) if waiting else "ok"
             if self.down or fault == "down":
                 return Answer(tuple(argv), 1, "", "connection refused")
-            if fault == "hang":
+            if fault == "late":
+                self.late.append(list(argv))
+            if fault in ("hang", "late"):
                 raise ServerTimeout(f"{argv[0]} did not answer")
             if fault == "ctrl-c":
                 raise KeyboardInterrupt
@@ -195,13 +202,15 @@ class Site(Programs):
         for id in ids:
             if verb == "cancel":
                 self.queue.pop(id, None)
+            if verb == "release":
+                self.stuck.discard(id)
         return ""
 
     def _resources(self, words: list[str]) -> str:
         return "8"
 
     def _show(self, infos: Any) -> str:
-        rows = [(info, self.marks.get(info.id, "")) for info in infos]
+        rows = [(info, self.marks.get(info.id, ""), info.id in self.stuck) for info in infos]
         return msgspec.json.encode(rows).decode()
 
     # ------------------------------------------------------------ what a test lets happen
@@ -219,6 +228,17 @@ class Site(Programs):
         """Let the queue show a job in this state."""
         self.queue[id] = JobInfo(id=id, name="label", state=state, **fields)
 
+    def arrive(self) -> list[str]:
+        """Let the requests arrive that were late; give what was answered."""
+        with self._lock:
+            late, self.late = self.late, []
+            return [self._do(program, words) for program, *words in late]
+
+    def keep(self, id: str) -> None:
+        """Let the start of a job, or of an element, fail: it is held from now on."""
+        self.say(id, "HELD", reason="Held: Fake could not start it: no such directory")
+        self.stuck.add(id)
+
     def book(self, id: str, state: str, **fields: Any) -> None:
         """Let the books have a job that ended so."""
         self.books[id] = JobInfo(id=id, name="label", state=state, **fields)
@@ -229,3 +249,16 @@ def write_record(path: str, id: str, code: int = 0, **fields: Any) -> None:
     words = {"v": 1, "job": id, "index": "-", "attempt": 1, "code": code, "start": 100, "end": 105,
              "host": "n1"} | fields  # fmt: skip
     Path(path).write_text(" ".join(f"{key}={value}" for key, value in words.items()) + "\n")
+
+
+def record_of(job: Job) -> str:
+    return job.submission.file_name.removesuffix(".sbatch") + ".exit"
+
+
+def finish(site: Site, job: Job, code: int = 0) -> None:
+    """Let a job end by itself, as it does on a node."""
+    assert job.id is not None
+    write_record(record_of(job), job.id, code)
+    for stream in ("out", "err"):
+        Path(record_of(job).removesuffix("exit") + stream).write_text(f"{stream} of {job.name}\n")
+    site.leave(job.id)

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import msgspec
 
@@ -23,11 +23,12 @@ from cluster.errors import QueueError
 from cluster.local.wire import JobInfo
 from cluster.registry import Entry, Registry
 from cluster.schedulers import _dependents
+from cluster.schedulers._duplicates import Duplicates
 from cluster.schedulers._endings import Policy, recorded
 from cluster.schedulers._programs import Programs
 from cluster.schedulers._recalling import ended, recall_ends, requeued
 from cluster.schedulers._records import Records
-from cluster.schedulers._tracking import Rhythm, Track, Tracker
+from cluster.schedulers._tracking import InVain, Rhythm, Track, Tracker
 from cluster.schedulers.dialect import Dialect, Seen, split_id
 from cluster.schedulers.exit_record import ExitRecord, path_of
 
@@ -69,6 +70,7 @@ class Poller:
         self.policy = policy
         self.tracker = Tracker(policy, books=bool(dialect.account(["1"])))
         self._records = Records()
+        self._duplicates = Duplicates(dialect, programs, user, clock)
         self._turn = threading.Condition(threading.RLock())
         self._leading = False
         self._watched: Counter[str] = Counter()
@@ -96,6 +98,7 @@ class Poller:
         """Follow a job that was submitted from here."""
         with self._turn:
             self.tracker.drop(entry.id)
+            self._duplicates.expect(entry)
             base = entry.info
             if (tell := getattr(self._dialect, "remember", None)) is not None:
                 tell(entry.id, array=bool(entry.info.counts))
@@ -115,6 +118,11 @@ class Poller:
     def _expect(self, entry: Entry, id: str) -> None:
         if entry.record:
             self._records.expect(id, path_of(entry.record, split_id(id)[1]))
+
+    def look_for_copies(self) -> None:
+        """End what was submitted twice, as far as it shows by now."""
+        with self._leadership():
+            self._duplicates.look()
 
     def begin_again(self, id: str) -> None:
         """Forget how a job or an element ended: it was put back into the queue."""
@@ -152,6 +160,26 @@ class Poller:
             self._look.hurry()
             for track in self.tracker.tracks.values():
                 track.asked = min(track.asked, 1.0)
+
+    def note_released(self, id: str) -> None:
+        """Remember that a job may start: what kept it is of yesterday."""
+        with self._turn:
+            self.follow(split_id(id)[0])
+            self.tracker.released(id)
+
+    def in_vain(self, ids: Sequence[str], *, fresh: bool = False) -> dict[str, InVain]:
+        """Find the jobs that will not start by themselves, and say why.
+
+        Args:
+            ids: of whom.
+            fresh: ask first; where nobody answers, there is none.
+        """
+        if fresh:
+            with suppress(QueueError):  # they are not stuck then, as far as anybody knows
+                whole = self._with_predecessors([split_id(id)[0] for id in ids])
+                self.ask(whole, max_age_s=0.0)
+        with self._turn:
+            return self.tracker.in_vain(ids)
 
     def wake(self) -> None:
         """Let the threads that wait in `step` look again."""
@@ -238,6 +266,7 @@ class Poller:
         with self._turn:
             for id in ids:
                 self.follow(id)
+            ids = self._with_predecessors(ids)
             self._watched.update(ids)
             self._look.hurry()
             asked = [self._asked(id) for id in ids if self._is_open(id)]
@@ -250,6 +279,18 @@ class Poller:
             with self._turn:
                 self._watched.subtract(ids)
                 self._watched += Counter()
+
+    def _with_predecessors(self, ids: Sequence[str]) -> list[str]:
+        """Add the jobs that these wait for: one of them may never start."""
+        found, todo = dict.fromkeys(ids), list(ids)
+        while todo:
+            for text in self.follow(todo.pop()).base.dependencies:
+                id = split_id(text.rpartition(":")[2])[0]
+                known = id in self.tracker.tracks or self._registry.recall(id) is not None
+                if known and id not in found:
+                    found[id] = None
+                    todo.append(id)
+        return list(found)
 
     def step(self, until: float) -> None:
         """Do what is due, or sleep until it is, until another thread did, or until `until`.
@@ -333,7 +374,9 @@ class Poller:
                 self.tracker.hear_nothing(ids)
             raise
         with self._turn:
-            return self.tracker.hear_queue(ids, seen, self._clock())
+            changed = self.tracker.hear_queue(ids, seen, self._clock())
+        self._duplicates.look()
+        return changed
 
     def _ask_books(self, ids: Sequence[str], *, tries: int | None) -> bool:
         told = False

@@ -147,12 +147,11 @@ def _is_lost(part: Part, policy: Policy, books: bool) -> bool:
 
 def recorded(part: Part, record: ExitRecord) -> JobInfo:
     """Show a job as its exit record tells it."""
-    killed = record.code > 128 and part.base.kind == "command"
     return _merged(
         part,
         state=states.FAILED if record.code else states.COMPLETED,
-        exitcode=None if killed else record.code,
-        signal=record.code - 128 if killed else 0,
+        exitcode=None if record.signal else record.code,
+        signal=record.signal,
         reason="",
         started=record.start,
         ended=record.end,

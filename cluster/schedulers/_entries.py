@@ -93,7 +93,9 @@ def suffix_of(request: Request) -> str:
     return str(request.options.get("suffix") or config_file.get("jobs", "suffix"))
 
 
-def entry_of(id: str, request: Request, place: Place, *, mark: str, submission: str) -> Entry:
+def entry_of(
+    id: str, request: Request, place: Place, *, mark: str, submission: str, repeated: float = 0.0
+) -> Entry:
     """Make what is remembered of a job that has just got its id."""
     where = cluster_scripts.paths(request, **place)
     get = request.options.get
@@ -122,6 +124,7 @@ def entry_of(id: str, request: Request, place: Place, *, mark: str, submission: 
     return Entry(
         info=info,
         mark=mark,
+        repeated=repeated,
         submission=submission,
         record=where.record,
         result=where.result if is_function else "",

@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster import launchers
 from cluster.errors import OptionsError
+from cluster.payload import name_of
 from cluster.schedulers import checks
 from cluster.schedulers.base import Command, Request
 
@@ -52,7 +53,8 @@ def problems(request: Request, *, shared: bool = False) -> list[str]:
         return []
     if not isinstance(request.program, Command):
         return [
-            "launcher needs a command: the ranks of a function would all give a value. "
+            f"launcher needs a command, and {name_of(request.program.function)} is a function: "
+            "all of its ranks would give a value. "
             "Submit a script, as in ['python', 'my_mpi_program.py']."
         ]
     try:

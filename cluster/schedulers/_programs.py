@@ -79,9 +79,10 @@ class Programs:
         try:
             stdout, stderr = process.communicate(timeout=limit)
         except subprocess.TimeoutExpired:
-            _end(process)
+            said = _end(process)
             raise ServerTimeout(
-                f"{argv[0]} did not answer within {limit:g} s. The scheduler may be busy or down."
+                f"{argv[0]} did not answer within {limit:g} s{said}. "
+                "The scheduler may be busy or down."
             ) from None
         except BaseException:
             _end(process)
@@ -121,11 +122,15 @@ class Programs:
         return kept | {"LC_ALL": "C"} if plain else kept
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes]) -> str:
+    """End a program with all it started; give its last words ("LSF is down. Please wait ...")."""
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):
-        process.communicate(timeout=_REAP_S)
+        lines = _text(process.communicate(timeout=_REAP_S)[1]).split("\n")
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return f' (it said "{last[:200]}")' if last else ""
+    return ""
 
 
 def _text(data: bytes) -> str:

@@ -15,12 +15,13 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from cluster.errors import OptionsError, QueueError, ServerTimeout, ServerUnavailable
 from cluster.schedulers._programs import Programs
 from cluster.schedulers.dialect import Answer, Dialect, Seen, split_id
 
-__all__ = ["MARK", "Submitter", "mark_of", "new_mark"]
+__all__ = ["MARK", "Submitter", "Taken", "mark_of", "new_mark"]
 
 MARK = re.compile(r"cluster-[0-9a-f]{16}")
 _TRIES = 4
@@ -39,6 +40,19 @@ def mark_of(text: str) -> str:
     """Find the mark of a submission in its script."""
     found = MARK.search(text)
     return found[0] if found else ""
+
+
+class Taken(NamedTuple):
+    """A job that the scheduler has.
+
+    Attributes:
+        id: the job's.
+        repeated: when its submission was last repeated, seconds since the epoch;
+            0 if it was not.  An earlier request may still arrive, see `_duplicates`.
+    """
+
+    id: str
+    repeated: float
 
 
 class Submitter:
@@ -61,8 +75,8 @@ class Submitter:
         self._dialect, self._programs, self._user = dialect, programs, user
         self._sleep = sleep
 
-    def hand_over(self, script: str, arguments: Sequence[str], text: str) -> str:
-        """Submit a script file and give the job's id.
+    def hand_over(self, script: str, arguments: Sequence[str], text: str) -> Taken:
+        """Submit a script file, once if that is in our power.
 
         Args:
             script: its path.
@@ -77,7 +91,7 @@ class Submitter:
         mark = mark_of(text)
         argv = self._dialect.submit(script, arguments)
         without = self._overriding(text)
-        pause = _FIRST_PAUSE_S
+        pause, repeated = _FIRST_PAUSE_S, 0.0
         for left in reversed(range(_TRIES)):
             try:
                 answer = self._programs.run(argv, without=without, plain=False)
@@ -92,9 +106,9 @@ class Submitter:
                 self._withdraw(mark)
                 raise
             if id:
-                return id
+                return Taken(id, repeated)
             self._sleep(pause)
-            pause *= 2
+            pause, repeated = pause * 2, time.time()
         raise AssertionError("the last try returns or raises")
 
     def _overriding(self, text: str) -> tuple[str, ...]:
@@ -110,10 +124,10 @@ class Submitter:
     def _look_up(self, mark: str, script: str, error: QueueError) -> str:
         """Find out whether the job was taken; "" if it certainly was not."""
         try:
-            id = self._find(mark)
+            id = self.find(mark)
             if not id and isinstance(error, ServerTimeout):
                 self._sleep(_ARRIVES_S)
-                id = self._find(mark)
+                id = self.find(mark)
         except QueueError as silence:
             raise QueueError(
                 f"{error}\nWhether the job of {script} was taken is not known: {silence} "
@@ -121,7 +135,8 @@ class Submitter:
             ) from error
         return id
 
-    def _find(self, mark: str) -> str:
+    def find(self, mark: str) -> str:
+        """Give the id of the job with this mark; "" if the scheduler shows none."""
         argv = self._dialect.find(mark, self._user)
         seen = self._programs.ask(argv, self._dialect.parse_poll)
         return next(iter(_ids(one for one in seen if one.mark == mark)), "")
@@ -129,7 +144,7 @@ class Submitter:
     def _withdraw(self, mark: str) -> None:
         """Ctrl-C came while the scheduler was thinking: it shall not keep the job."""
         try:
-            id = self._find(mark)
+            id = self.find(mark)
             if id:
                 self.cancel([id])
         except QueueError:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -25,12 +25,26 @@ from cluster.states import FINAL
 if TYPE_CHECKING:
     from cluster.schedulers.exit_record import ExitRecord
 
-__all__ = ["Rhythm", "Stamp", "Track", "Tracker", "stamp"]
+__all__ = ["InVain", "Rhythm", "Stamp", "Track", "Tracker", "stamp"]
 
 Stamp = tuple[int, float, float]
 
+_WAITING = (states.PENDING, states.HELD)
 _GROWTH = 1.5
 _JITTER = 0.2
+
+
+class InVain(NamedTuple):
+    """Why a job will not start by itself.
+
+    Attributes:
+        held: the job that could not be started: itself, or one it waits for, maybe
+            through others.
+        reason: of that job, in words.
+    """
+
+    held: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -145,6 +159,8 @@ class Tracker:
         self.policy, self.books = policy, books
         self.tracks: dict[str, Track] = {}
         self._doubtful: dict[str, Part] = {}
+        self._held: set[str] = set()  # parts, by the queue's last answer
+        self._stuck: set[str] = set()  # those of them that could not be started
 
     # ------------------------------------------------------------ whom
 
@@ -182,6 +198,7 @@ class Tracker:
         track = self.tracks.pop(id, None)
         for part in track.parts if track else ():
             self._doubtful.pop(part, None)
+            self._let_go([part])
 
     def begin_again(self, id: str, parts: Iterable[str]) -> Mapping[str, Stamp]:
         """Forget how parts of a job ended: they were put back into the queue.
@@ -198,7 +215,17 @@ class Tracker:
                 track.parts[each] = Part(each, old.base)
                 track.open.add(each)
                 self._doubtful.pop(each, None)
+                self._let_go([each])
         return track.superseded
+
+    def released(self, id: str) -> None:
+        """Forget that a job, or an element, is held: somebody has let it go."""
+        track = self.tracks[split_id(id)[0]]
+        self._let_go([id] if id in track.parts else track.parts)
+
+    def _let_go(self, parts: Iterable[str]) -> None:
+        self._held.difference_update(parts)
+        self._stuck.difference_update(parts)
 
     def missing(self, ids: Iterable[str]) -> list[str]:
         """Choose the jobs that the books must be asked about."""
@@ -221,7 +248,9 @@ class Tracker:
 
     def hear_queue(self, asked: Iterable[str], seen: Iterable[Seen], now: float) -> bool:
         """Note the queue's answer about jobs; tell whether anything of them changed."""
+        seen = list(seen)
         answers = _by_job(seen)
+        stuck = {each.info.id for each in seen if each.stuck}
         changed = False
         for id in asked:
             track = self.tracks.get(id)
@@ -231,6 +260,10 @@ class Tracker:
             track.asked, track.stale = now, False
             for each in track.open:
                 changed |= self._hear_part(track.parts[each], mine.get(each), now)
+            self._let_go(track.open)
+            held = [each for each in track.open if _is_held(mine.get(each))]
+            self._held.update(held)
+            self._stuck.update(each for each in held if stuck & {each, id})
         return changed
 
     def _hear_part(self, part: Part, said: JobInfo | None, now: float) -> bool:
@@ -280,8 +313,56 @@ class Tracker:
                     part.absent, part.asked = 0.0, 0.0
             if track is not None and not track.is_final:
                 track.stale = True
+                self._let_go(track.open)
 
     # ------------------------------------------------------------ what follows
+
+    def in_vain(self, ids: Iterable[str]) -> dict[str, InVain]:
+        """Find the jobs and elements that will not start by themselves, and say why."""
+        if not self._stuck:
+            return {}
+        wanted = list(ids)
+        order = self._with_predecessors(wanted)
+        told: dict[str, InVain] = {}
+        before = -1
+        while before < len(told):  # once, but for jobs with several ways to the same one
+            before = len(told)
+            for id in reversed(order):
+                if id not in told and (why := self._why_in_vain(id, told)):
+                    told[id] = why
+        return {id: told[id] for id in wanted if id in told}
+
+    def _with_predecessors(self, ids: Iterable[str]) -> list[str]:
+        found, todo = dict.fromkeys(ids), list(ids)
+        while todo:
+            track = self.tracks.get(split_id(todo.pop())[0])
+            new = dict.fromkeys(_predecessors(track.base) if track else ())
+            todo += [id for id in new if id not in found]
+            found |= new
+        return list(found)
+
+    def are_held(self, ids: Iterable[str]) -> bool:
+        """Tell whether all that has not ended of these jobs and elements is held."""
+        return bool(self._held) and all(
+            part in self._held
+            for id in ids
+            for part in self.tracks[split_id(id)[0]].open
+            if id in (part, split_id(id)[0])
+        )
+
+    def _why_in_vain(self, id: str, told: Mapping[str, InVain]) -> InVain | None:
+        track = self.tracks.get(split_id(id)[0])
+        open = [part for part in track.open if id in (part, track.base.id)] if track else []
+        whys = [self._why_part_in_vain(track.parts[each], told) for each in open if track]
+        return whys[0] if whys and all(whys) else None
+
+    def _why_part_in_vain(self, part: Part, told: Mapping[str, InVain]) -> InVain | None:
+        if part.id in self._stuck:
+            return InVain(split_id(part.id)[0], current(part).reason)
+        said = part.said or part.base
+        asked = part.base if part.base.dependencies else said
+        waits = _predecessors(asked) if said.state in _WAITING else ()
+        return next((told[job] for job in waits if job in told), None)
 
     def settle(self, now: float) -> list[str]:
         """Find the parts that are now known to have ended, and give their ids."""
@@ -292,6 +373,7 @@ class Tracker:
             if final is not None:
                 part.final = final
                 track.open.discard(id)
+                self._let_go([id])
                 del self._doubtful[id]
                 ended.append(id)
         return ended
@@ -303,6 +385,14 @@ class Tracker:
     def has_failed(self) -> bool:
         """Tell whether a job left a record of failure, and the scheduler may know better."""
         return any(part.record is not None for part in self._doubtful.values())
+
+
+def _predecessors(info: JobInfo) -> list[str]:
+    return [text.rpartition(":")[2] for text in info.dependencies]
+
+
+def _is_held(said: JobInfo | None) -> bool:
+    return said is not None and said.state == states.HELD
 
 
 def stamp(record: ExitRecord) -> Stamp:

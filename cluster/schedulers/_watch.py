@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from cluster.errors import ClusterError, UnknownJob, WaitTimeout
+from cluster.errors import ClusterError, JobStuck, UnknownJob, WaitTimeout
 from cluster.schedulers.base import Ending, JobInfo
 
 if TYPE_CHECKING:
@@ -135,6 +135,9 @@ class EndingsSource:
         except UnknownJob as error:
             self._stream = None
             return self._unknown(ids, error)
+        except JobStuck as error:
+            self._stream = None
+            return self._stuck(error)
         except ClusterError:
             self._stream = None
             with self._condition:
@@ -146,6 +149,12 @@ class EndingsSource:
         with self._condition:
             self._wanted.pop(ending.info.id, None)
         return [(ending.info.id, ending)]
+
+    def _stuck(self, error: JobStuck) -> list[tuple[str, Ending | Ended | ClusterError]]:
+        with self._condition:
+            for id in error.reasons:
+                self._wanted.pop(id, None)
+        return [(id, JobStuck({id: why}, error.held)) for id, why in error.reasons.items()]
 
     def _unknown(
         self, ids: Sequence[str], error: UnknownJob

@@ -19,6 +19,7 @@ from cluster.errors import ClusterError, OptionsError, QueueError, UnknownJob, W
 from cluster.registry import Entry, Registry
 from cluster.schedulers import checks, cluster_scripts
 from cluster.schedulers._asking import Poller
+from cluster.schedulers._begun import begin, settle
 from cluster.schedulers._copying import copy_scripts
 from cluster.schedulers._dependents import judge
 from cluster.schedulers._endings import Policy, summary
@@ -35,6 +36,7 @@ from cluster.schedulers._entries import (
 from cluster.schedulers._late import wait_for
 from cluster.schedulers._launching import problems as launcher_problems
 from cluster.schedulers._launching import with_launcher
+from cluster.schedulers._patience import Patience
 from cluster.schedulers._programs import Programs
 from cluster.schedulers._submitting import Submitter, mark_of, new_mark
 from cluster.schedulers._watch import EndingsSource
@@ -98,6 +100,7 @@ class CommandScheduler:
         self._policy = policy or settings()
         self._submitter = Submitter(dialect, self.programs, self.user)
         self._poller_of: tuple[int, Poller] | None = None
+        self._patience = Patience()
 
     @property
     def poller(self) -> Poller:
@@ -176,12 +179,14 @@ class CommandScheduler:
         if never or kept != written:
             made = self._rewrite(request, made, place)
         text = str(made.submission)
-        id = self._submitter.hand_over(file, arguments_of(request), text)
         entry = entry_of(
-            id, replace(request, dependencies=dependencies), place,
+            "", replace(request, dependencies=dependencies), place,
             mark=mark_of(text), submission=file,
         )  # fmt: skip
-        self._remember(entry)
+        with begin(self.registry, entry):
+            id, repeated = self._submitter.hand_over(file, arguments_of(request), text)
+            info = msgspec.structs.replace(entry.info, id=id, submitted=time.time())
+            self._remember(msgspec.structs.replace(entry, info=info, repeated=repeated))
         if never and choice == "cancel":
             self._submitter.cancel([id])
             self.poller.end(id, states.CANCELLED, never)
@@ -197,6 +202,8 @@ class CommandScheduler:
                 f"{self.registry.directory} cannot be written ({error.strerror or error})",
                 "warn",
             )
+        if entry.repeated:
+            self.poller.look_for_copies()
 
     def _rewrite(self, request: Request, made: Scripts, place: Place) -> Scripts:
         again = self.scripts(request, **place)
@@ -235,9 +242,9 @@ class CommandScheduler:
                 + ("it was not submitted from here." if entry is None else "its script is gone.")
             )
         again, text = copy_scripts(entry, self.qtype, new_mark())
-        new = self._submitter.hand_over(again.submission, again.arguments, text)
+        new, repeated = self._submitter.hand_over(again.submission, again.arguments, text)
         info = msgspec.structs.replace(again.info, id=new, submitted=time.time())
-        again = msgspec.structs.replace(again, info=info)
+        again = msgspec.structs.replace(again, info=info, repeated=repeated)
         self._remember(again)
         return new
 
@@ -288,6 +295,7 @@ class CommandScheduler:
 
     def named(self, pattern: str) -> list[JobInfo]:
         """Give the jobs submitted from here, whenever, whose name is like `pattern`."""
+        settle(self.registry, self._submitter.find, now=time.time)
         ids = [entry.id for entry in self.registry.entries(name=pattern)]
         return self.query(sorted(ids, key=_in_order))
 
@@ -331,6 +339,7 @@ class CommandScheduler:
                 yield from self._ended_of(left, content)
                 if not left or (stop is not None and stop()):
                     return
+                self._patience.check(poller, list(left), each=stop is not None)
                 rest = 3600.0 if deadline is None else deadline - time.monotonic()
                 if rest <= 0:
                     raise WaitTimeout(f"{len(left)} jobs have not ended after {timeout:g} s.")
@@ -408,6 +417,8 @@ class CommandScheduler:
             answers[id] = f"no {verb}: {problem}" if problem else _DONE[verb]
             if verb == "cancel" and not problem:
                 self.poller.note_cancelled(id)
+            elif verb == "release" and not problem:
+                self.poller.note_released(id)
             elif verb == "requeue" and not problem:
                 self.poller.begin_again(id)
         self.poller.hurry()

@@ -20,7 +20,7 @@ from typing import NamedTuple, Protocol
 from cluster.local.wire import JobInfo
 from cluster.schedulers.base import Request, Resources
 
-__all__ = ["VERBS", "Answer", "Dialect", "Outputs", "Seen", "split_id"]
+__all__ = ["VERBS", "Answer", "Dialect", "Outputs", "Seen", "not_started", "split_id"]
 
 VERBS = ("cancel", "hold", "release", "requeue", "suspend", "resume", "signal")
 
@@ -63,6 +63,8 @@ class Seen:
         user, partition: as the scheduler has them; empty if it does not say.
         mark: the unique word that `directives` put in, if the answer shows it.
         requested: seconds, MiB and the like that only this scheduler says.
+        stuck: it could not be started, and the scheduler keeps it (HELD) until
+            somebody releases it; see `not_started`.
     """
 
     info: JobInfo
@@ -70,6 +72,19 @@ class Seen:
     partition: str = ""
     mark: str = ""
     requested: Mapping[str, str] = field(default_factory=dict)
+    stuck: bool = False
+
+
+def not_started(title: str, words: str = "", advice: str = "") -> str:
+    """Say why a job is `stuck`, in the same words for every scheduler.
+
+    Args:
+        title: who could not start it.
+        words: its own, on what went wrong.
+        advice: where releasing it is not the user's to do.
+    """
+    told = f": {words}" if words else ""
+    return f"Held: {title} could not start it{told}" + (f"; {advice}" if advice else "")
 
 
 class Dialect(Protocol):

@@ -15,15 +15,25 @@ import re
 import stat
 from dataclasses import dataclass
 
-__all__ = ["ExitRecord", "parse", "path_of", "read"]
+__all__ = ["ExitRecord", "parse", "path_of", "read", "signal_in"]
 
 MAX_BYTES = 4096  # the line has about 100
 SKEW_S = 120.0  # clocks of a cluster agree better than this, and attempts lie further apart
+_SIGNALS = 64  # Linux has no more, and 255 is what ssh and many others fail with
 _LINE = re.compile(
     r"v=1 job=(?P<job>\S+) index=(?P<index>-|\d+) attempt=(?P<attempt>\d+) code=(?P<code>\d+) "
     r"start=(?P<start>\d+) end=(?P<end>\d+) host=(?P<host>\S*)(?: unmet=(?P<unmet>\S+))?\n\Z",
     re.ASCII,
 )
+
+
+def signal_in(code: int | None) -> int:
+    """Give the signal that an exit code stands for, as shells have it; 0 if it is none.
+
+    No shell, and so no script of a cluster job, can tell `exit 137` from the end
+    by signal 9.
+    """
+    return code - 128 if code is not None and 128 < code <= 128 + _SIGNALS else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +63,7 @@ class ExitRecord:
     @property
     def signal(self) -> int:
         """The signal that ended the command; 0 if none did."""
-        return self.code - 128 if self.code > 128 else 0
+        return signal_in(self.code)
 
 
 def path_of(record: str, index: int | str | None = None) -> str:

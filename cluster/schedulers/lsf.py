@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster._option_directives import Site, flags, quote
-from cluster.errors import OptionsError, QueueError
+from cluster.errors import OptionsError, QueueError, ServerUnavailable
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.lsf_answers import (
@@ -31,9 +31,14 @@ _AT_ONCE = 1000  # ids in one command: an argument list has its limit
 _UNITS_WRITTEN_SINCE = (10, 1, 0, 2)  # before, a number is in the unit of the site, always
 _KIB = {"KB": 1, "MB": 1024, "GB": 1024**2, "TB": 1024**3, "PB": 1024**4}
 
+# Its programs do not know where LSF is.
+_NOT_CONFIGURED = re.compile(
+    r"lsf\.conf|LSF_ENVDIR|LSF_CONFDIR|configuration (?:file )?error", re.IGNORECASE
+)
 _UNREACHABLE = re.compile(
-    r"LSF is down|please wait|cannot connect|connection refused|not responding|time ?out\b"
-    r"|mbatchd|LIM is down|LSF library call|master LIM|communication|daemon",
+    rf"{_NOT_CONFIGURED.pattern}|LSF is down|please wait|cannot connect|connection refused"
+    r"|not responding|time ?out\b|mbatchd|LIM is down|LSF library call|master LIM"
+    r"|communication (?:time|fail|error)|batch (?:system )?daemon|non-LSF host",
     re.IGNORECASE,
 )
 _FULL = re.compile(r"pending job|pend\w* .*limit|job slot limit|submission.* limit", re.IGNORECASE)
@@ -174,10 +179,10 @@ class Lsf:
                 f"LSF takes no more jobs for now: {words}. Wait until some of yours have ended, "
                 "or give max_queue_len= so that it is waited for."
             )
+        if _UNREACHABLE.search(words):  # "LIM is down; try later. Job not submitted" is one, too
+            raise _unreachable(answer)
         if "not submitted" in words or "sage:" in answer.stderr:
             raise OptionsError(f"bsub refused the job: {words}. {_hint(words)}")
-        if _UNREACHABLE.search(words):
-            raise QueueError(f"bsub could not ask LSF: {words}. Try again when bqueues answers.")
         if answer.code == 0 or not answer.stderr.strip():
             raise QueueError(
                 f"bsub ended with code {answer.code} and gave no id: {words}. "
@@ -204,7 +209,7 @@ class Lsf:
         troubles = _troubles(answer)
         jobs = read_bjobs(answer.stdout)
         if answer.code != 0 and (troubles or not (jobs or answer.stderr.strip())):
-            raise QueueError(f"bjobs could not say how the jobs are: {_words(answer)}.")
+            raise _unreachable(answer)
         if answer.stdout.strip() and not jobs and not _UNKNOWN.search(answer.stdout):
             raise QueueError(f"the answer of bjobs cannot be read: {_words(answer)}.")
         return jobs
@@ -218,7 +223,7 @@ class Lsf:
         jobs = read_bhist(answer.stdout)
         silent = not (answer.stdout.strip() or answer.stderr.strip())
         if answer.code != 0 and (_troubles(answer) or silent):
-            raise QueueError(f"bhist could not say how the jobs ended: {_words(answer)}.")
+            raise _unreachable(answer)
         return jobs
 
     # ------------------------------------------------------------ steering
@@ -240,7 +245,7 @@ class Lsf:
             elif of_job:
                 problems[people(of_job[1])] = of_job[2]
             elif _UNREACHABLE.search(line):
-                raise QueueError(f"{answer.argv[0]} could not ask LSF: {_words(answer)}.")
+                raise _unreachable(answer)
             elif answer.code != 0:
                 problems[""] = line
         if answer.code != 0 and not (answer.stdout.strip() or answer.stderr.strip()):
@@ -256,7 +261,7 @@ class Lsf:
     def parse_resources(self, answer: Answer, partition: str | None) -> Resources:
         """Read the answer to `show_resources`."""
         if answer.code != 0:
-            raise QueueError(f"bhosts could not show the hosts: {_words(answer)}.")
+            raise _unreachable(answer)
         return read_bhosts(answer.stdout)
 
 
@@ -291,6 +296,21 @@ def _words(answer: Answer) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = " ".join(line for line in lines[:3] if "sage:" not in line)
     return f'"{told[:400]}"' if told else f"code {answer.code}, and no word"
+
+
+def _unreachable(answer: Answer) -> QueueError:
+    program, words = "bsub" if answer.argv[0] == "sh" else answer.argv[0], _words(answer)
+    if _NOT_CONFIGURED.search(words):
+        return ServerUnavailable(
+            f"{program} finds no configuration of LSF on this machine: {words}. Load the site's "
+            "module, or source its conf/profile.lsf, which sets LSF_ENVDIR; qtype='local' needs "
+            "none."
+        )
+    if _UNREACHABLE.search(words):
+        return QueueError(
+            f"{program} could not ask LSF: {words}. `lsid` and `bqueues` tell whether it is up."
+        )
+    return QueueError(f"{program} failed with code {answer.code}: {words}.")
 
 
 def _hint(words: str) -> str:

@@ -22,7 +22,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster._option_directives import Site, flags
-from cluster.errors import OptionsError, QueueError
+from cluster.errors import OptionsError, QueueError, ServerUnavailable
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.sge_books import read_books
@@ -58,10 +58,15 @@ else
 fi
 """
 
+# Its programs do not know where qmaster is.
+_NOT_CONFIGURED = re.compile(
+    r"SGE_ROOT|cell directory|SGE_CELL|can't (?:read|open) .*act_qmaster", re.IGNORECASE
+)
 _NOT_ASKED = re.compile(
-    r"commlib error|unable to (send message to|contact) qmaster|got (send|select|read) error|"
+    rf"{_NOT_CONFIGURED.pattern}|commlib error|got (send|select|read) error|"
+    r"unable to (send message to|contact) qmaster|"
     r"Connection (refused|reset|timed out)|Error reading answer list|can't resolve|"
-    r"SGE_ROOT|cell directory|getting configuration|timeout|not registered|"
+    r"getting configuration|timeout|not registered|"
     r"Resource temporarily|denied: host",
     re.IGNORECASE,
 )
@@ -309,6 +314,12 @@ def _advice(said: str) -> str:
 
 
 def _unreachable(answer: Answer) -> QueueError:
+    if _NOT_CONFIGURED.search(_words_of(answer)):
+        return ServerUnavailable(
+            f"Grid Engine's programs find no configuration on this machine: {_words_of(answer)}. "
+            "Load the site's module, or source its default/common/settings.sh, which sets "
+            "SGE_ROOT and SGE_CELL; qtype='local' needs neither."
+        )
     return QueueError(
         f"Grid Engine could not be asked: {_words_of(answer)}. "
         "`qconf -sss` tells whether its qmaster is up."

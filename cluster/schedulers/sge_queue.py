@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 from cluster.errors import QueueError
 from cluster.local.wire import JobInfo
 from cluster.schedulers.base import Resources
-from cluster.schedulers.dialect import Seen
+from cluster.schedulers.dialect import Seen, not_started
 
 __all__ = ["limit_s", "mib", "read_jobs", "read_slots"]
 
@@ -31,7 +31,6 @@ _DECLARATION = re.compile(r"<\?xml[^>]*\?>")
 _RANGE = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::(\d{1,9}))?)?\Z", re.ASCII)
 _STAMP = re.compile(r"[\d/]+ [\d:]+ \[\d+:\d+\]: (?:error: )?")
 _MIB = {"": 1 / 1024**2, "b": 1 / 1024**2, "k": 1 / 1024, "m": 1, "g": 1024, "t": 1024**2}
-_BROKEN = "Grid Engine could not start it (state {}){}; `cluster release` lets it try again"
 
 
 class _Trouble(NamedTuple):
@@ -109,6 +108,7 @@ def _listed(
             user=_text(job, "JB_owner"),
             partition=queue or _text(job, "hard_req_queue"),
             requested=asked | ({"error": letters} if "E" in letters else {}),
+            stuck="E" in letters and state == "HELD",
         )
 
 
@@ -129,7 +129,7 @@ def _state(job: ElementTree.Element) -> str:
 
 def _reason(letters: str, waits: tuple[str, ...], error: str) -> str:
     if "E" in letters:
-        return _BROKEN.format(letters, f": {error}" if error else "")
+        return not_started(f"Grid Engine (state {letters})", error)
     if "d" in letters:
         return "Ending: it was deleted"
     if waits and set(letters) & set("wq"):

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster._option_directives import Site, flags
-from cluster.errors import OptionsError, QueueError
+from cluster.errors import OptionsError, QueueError, ServerUnavailable
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.slurm_text import (
@@ -42,8 +42,15 @@ _BOOK_IDS = 1000  # in one call of sacct
 _ACT_IDS = 500  # in one call of scancel, which asks the controller for each
 _NAME_BYTES = 200  # a label for people; we keep the whole name ourselves
 
-# In an answer that failed: nobody was asked, or nobody has decided.
+# In an answer that failed: its program knows no controller that it could ask.
+_NOT_CONFIGURED = re.compile(
+    r"Could not establish a configuration source|Unable to process configuration file|"
+    r"Unable to establish control machine address",
+    re.IGNORECASE,
+)
+# Nobody was asked, or nobody has decided.
 _NOT_ASKED = re.compile(
+    rf"{_NOT_CONFIGURED.pattern}|"
     r"Unable to contact|Socket timed out|Connection (refused|reset|timed out)|"
     r"Communication connection failure|Unexpected message received|standby mode|"
     r"Zero Bytes were transmitted|authentication|munge|temporarily un|try again|"
@@ -342,6 +349,11 @@ def _words_of(answer: Answer) -> str:
     return "; ".join(line for line in lines if line)[:1000] or "no message"
 
 
+def _last_words(answer: Answer) -> str:
+    """Leave out that it tried again, and again."""
+    return "; ".join(_words_of(answer).split("; ")[-2:])
+
+
 def _advice(said: str) -> str:
     hints = [hint for word, hint in _ADVICE if word.casefold() in said.casefold()]
     return f". Next: {hints[0]}." if hints else "."
@@ -354,6 +366,12 @@ def _program(answer: Answer) -> str:
 
 
 def _unreachable(answer: Answer) -> QueueError:
+    if _NOT_CONFIGURED.search(answer.stderr):
+        return ServerUnavailable(
+            f"Slurm's programs find no configuration on this machine ({_program(answer)}: "
+            f"{_last_words(answer)}). Load the site's module, or set SLURM_CONF to its slurm.conf "
+            "or SLURM_CONF_SERVER to its controller; qtype='local' needs none."
+        )
     return QueueError(
         f"Slurm could not be asked ({_program(answer)}: {_words_of(answer)}). "
         "`scontrol ping` tells whether its controller is up."

@@ -23,8 +23,8 @@ import msgspec
 
 from cluster.errors import QueueError, UnitsError
 from cluster.local.wire import JobInfo
-from cluster.schedulers.dialect import Seen
-from cluster.schedulers.slurm_words import ENDED, ENDS, STARTED, STATES, WAITS
+from cluster.schedulers.dialect import Seen, not_started
+from cluster.schedulers.slurm_words import AT_START, ENDED, ENDS, STARTED, STATES, STUCK, WAITS
 from cluster.units import parse_memory
 
 __all__ = [
@@ -175,6 +175,8 @@ def _queued(fields: dict[str, str]) -> Seen:
     exitcode, signal, how = _exit(state, status >> 8, status & 0x7F)
     mark, comment = _split_comment(fields["Comment"])
     start, end = _time(fields["StartTime"]), _time(fields["EndTime"])
+    if state == "CANCELLED" and ran and end <= start:
+        how = AT_START
     dependencies = list(_DEPENDENCY.finditer(fields["Dependency"]))
     memory_mib, gpus = _memory_and_gpus(fields["tres-alloc"], fields["NumNodes"])
     info = JobInfo(
@@ -205,6 +207,7 @@ def _queued(fields: dict[str, str]) -> Seen:
         partition=fields["Partition"],
         mark=mark,
         requested={"state": word, "reason": fields["Reason"], "nodes": fields["NumNodes"]},
+        stuck=state == "HELD" and _cause(fields["Reason"]) in STUCK,
     )
 
 
@@ -255,9 +258,14 @@ def _state(word: str, reason: str, *, has_start: bool) -> str:
     state = STATES.get(word)
     if state is None:  # a newer Slurm's word: no guess of an end
         state = "RUNNING" if has_start else "PENDING"
-    if state == "PENDING" and (reason.startswith("JobHeld") or reason.endswith("requeued_held")):
+    if state == "PENDING" and re.match(r"JobHeld|JobHold|\w*requeued_(in_)?held", _cause(reason)):
         return "HELD"
     return state
+
+
+def _cause(reason: str) -> str:
+    """Give the word for it; a sentence of the controller comes with and without blanks."""
+    return reason.partition(",")[0].strip("()").replace(" ", "_")
 
 
 def _exit(state: str, code: int, number: int) -> tuple[int | None, int, str]:
@@ -299,6 +307,8 @@ def _reason(word: str, state: str, reason: str, dependencies: list[re.Match[str]
     if reason == "Dependency" and dependencies:
         return f"Dependency: waits for {', '.join(one[2] for one in dependencies[:5])}"
     head = reason.partition(",")[0]
+    if state == "HELD" and _cause(reason) in STUCK:
+        return not_started("Slurm", STUCK[_cause(reason)])
     return WAITS.get(head, "" if head in ("", "None", "(null)") else f"Slurm says {reason}")
 
 

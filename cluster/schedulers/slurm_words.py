@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ENDED", "ENDS", "STARTED", "STATES", "WAITS"]
+__all__ = ["AT_START", "ENDED", "ENDS", "STARTED", "STATES", "STUCK", "WAITS"]
 
 # Slurm's word -> ours.  COMPLETING is not an end yet: a requeued job passes through it.
 STATES = {
@@ -46,7 +46,6 @@ WAITS = {
     "DependencyNeverSatisfied": "Dependency: it can never hold",
     "JobHeldUser": "Held: `cluster release` lets it go",
     "JobHeldAdmin": "Held by the administrator (or by root)",
-    "launch_failed_requeued_held": "Held by Slurm, which could not start it; release or cancel it",
     "PartitionConfig": "Partition: no machine in it has what the job asks for; ask for less",
     "PartitionNodeLimit": "Partition: it allows fewer machines; ask for fewer nodes",
     "PartitionTimeLimit": "Partition: its time limit is shorter; ask for less time",
@@ -57,6 +56,15 @@ WAITS = {
     "BadConstraints": "Resources: no machine has the features it asks for",
     "Licenses": "Resources: too few licenses are free",
 }
+# Slurm tried to start it, and will not try again before somebody releases it.
+STUCK = {
+    "launch_failed_requeued_held": "the launch failed",
+    "JobHoldMaxRequeue": "it was put back as often as the site allows",
+}
+AT_START = (
+    "it was ended as it started: by somebody, or by Slurm, as its machine could not be set up for "
+    "it (a prolog failed); with requeue=True it would be held"
+)
 ENDS = {
     "TIMEOUT": "it ran longer than its walltime",
     "DEADLINE": "its deadline passed",

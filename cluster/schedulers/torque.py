@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cluster._option_directives import Site, flags
-from cluster.errors import OptionsError, QueueError
+from cluster.errors import OptionsError, QueueError, ServerUnavailable
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.torque_answers import MARK, native, read_jobs, read_nodes, seen
@@ -30,10 +30,16 @@ __all__ = ["Torque"]
 _ID = re.compile(r"(\d+)(?:_(\d+))?\Z", re.ASCII)
 _AT_ONCE = 1000  # ids in one command: an argument list has its limit
 
+# Its programs do not know where the server is.
+_NOT_CONFIGURED = re.compile(
+    r"no default server|unknown host|pbsconf error|pbs\.conf|server_name", re.IGNORECASE
+)
 _UNREACHABLE = re.compile(
-    r"cannot connect|could not connect|connection refused|errno=|establish connection"
+    rf"{_NOT_CONFIGURED.pattern}"
+    r"|cannot connect|could not connect|connection refused|errno=|establish connection"
     r"|no free connections|connection table full|shutting down|too busy|timed? ?out\b"
-    r"|end of file|communication failure|trqauthd|pbs_iff|protocol error|temporarily unavailable",
+    r"|end of file|communication failure|trqauthd|pbs_iff|protocol error|temporarily unavailable"
+    r"|invalid credential|system error occurred",
     re.IGNORECASE,
 )
 _FULL = re.compile(r"maximum number of jobs|would exceed .*limit|exceeds the queue limit", re.I)
@@ -199,9 +205,7 @@ class Torque:
                 self._learn(id.number, id.server, array=id.is_array)
                 return id.number
         if _UNREACHABLE.search(words):
-            raise QueueError(
-                f"qsub could not ask the PBS server: {words}. Try again when qstat -B answers."
-            )
+            raise _unreachable(answer)
         if _FULL.search(words):
             raise QueueError(
                 f"PBS takes no more jobs for now: {words}. Wait until some of yours have ended, "
@@ -237,7 +241,7 @@ class Torque:
         if answer.code != 0 and _NO_HISTORY in answer.stderr:
             troubles = []
         elif answer.code != 0 and (troubles or not (jobs or answer.stderr.strip())):
-            raise QueueError(f"{answer.argv[0]} could not say how the jobs are: {_words(answer)}.")
+            raise _unreachable(answer)
         if answer.code == 0 and answer.stdout.strip() and "Job Id:" not in answer.stdout:
             raise QueueError(f"the answer of qstat cannot be read: {_words(answer)}.")
         for id, _ in jobs:
@@ -273,7 +277,7 @@ class Torque:
     def parse_act(self, verb: str, answer: Answer) -> dict[str, str]:
         """Give what went wrong, for each id; an id that only one of its forms names is fine."""
         if _UNREACHABLE.search(answer.stderr):
-            raise QueueError(f"{answer.argv[0]} could not ask the PBS server: {_words(answer)}.")
+            raise _unreachable(answer)
         problems: dict[str, str] = {}
         unknown: dict[str, int] = {}
         for line in filter(None, map(str.strip, answer.stderr.splitlines())):
@@ -301,7 +305,7 @@ class Torque:
     def parse_resources(self, answer: Answer, partition: str | None) -> Resources:
         """Read the answer to `show_resources`."""
         if answer.code != 0:
-            raise QueueError(f"pbsnodes could not show the nodes: {_words(answer)}.")
+            raise _unreachable(answer)
         return read_nodes(answer.stdout)
 
     # ------------------------------------------------------------ ids
@@ -348,6 +352,27 @@ def _words(answer: Answer) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     told = " ".join(line for line in lines[:3] if not line.startswith("usage:"))
     return f'"{told[:400]}"' if told else f"code {answer.code}, and no word"
+
+
+def _program(answer: Answer) -> str:
+    programs = re.findall(r"\bq[a-z]+\b", " ".join(answer.argv[:3]))
+    return answer.argv[0] if answer.argv[0] != "sh" or not programs else programs[-1]
+
+
+def _unreachable(answer: Answer) -> QueueError:
+    words = _words(answer)
+    if _NOT_CONFIGURED.search(words):
+        return ServerUnavailable(
+            f"{_program(answer)} does not know where the PBS server is: {words}. Load the site's "
+            "module, or set PBS_DEFAULT or PBS_SERVER to its name, or PBS_CONF_FILE to its "
+            "pbs.conf; qtype='local' needs none."
+        )
+    if _UNREACHABLE.search(words):
+        return QueueError(
+            f"{_program(answer)} could not ask the PBS server: {words}. "
+            "`qstat -B` tells whether it is up."
+        )
+    return QueueError(f"{_program(answer)} failed with code {answer.code}: {words}.")
 
 
 def _hint(words: str) -> str:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from cluster.local.wire import JobInfo
 from cluster.schedulers.base import Resources
-from cluster.schedulers.dialect import Seen
+from cluster.schedulers.dialect import Seen, not_started
 
 __all__ = ["MARK", "Native", "native", "read_jobs", "read_nodes", "seen"]
 
@@ -65,6 +65,8 @@ _TORQUE_ENDINGS = {
     -11: ("TIMEOUT", "it exceeded its walltime"),
     -12: ("TIMEOUT", "it exceeded its CPU time"),
 }
+_TRIED = "failed attempts"  # "job held, too many failed attempts to run"
+_OPERATORS = "only operators release such a hold (qrls -h s); ask them, or cancel it"
 _DELETED = "91"  # substate in PBS Pro: ended by qdel
 
 
@@ -162,6 +164,7 @@ def seen(id: Native, attributes: Attributes) -> Seen | None:
         partition=attributes.get("queue", ""),
         mark=mark[1] if mark else "",
         requested=_requested(attributes),
+        stuck=letter == "H" and _is_stuck(attributes),
     )
 
 
@@ -169,10 +172,21 @@ def _waiting(letter: str, attributes: Attributes) -> tuple[str, str]:
     reason = attributes.get("comment", "") if letter in "QHWT" else ""
     if letter != "H":
         return _STATES[letter], reason
+    if _is_stuck(attributes):
+        return "HELD", not_started("PBS", reason, _OPERATORS)
     by_hand = set("uo") & set(attributes.get("Hold_Types", "n").partition(" ")[0])
     if not by_hand and _dependencies(attributes.get("depend", "")):
         return "PENDING", reason or "it waits for its dependencies"
     return "HELD", reason
+
+
+def _is_stuck(attributes: Attributes) -> bool:
+    """Tell whether the server holds it because it could not start it, as often as it tried.
+
+    Its hold is of the same type as that of a job which waits for another.
+    """
+    holds = set(attributes.get("Hold_Types", "n").partition(" ")[0])
+    return "p" in holds or ("s" in holds and _TRIED in attributes.get("comment", ""))
 
 
 def _dependencies(text: str) -> tuple[str, ...]:

@@ -179,6 +179,30 @@ def record_ended(rec: Recorder) -> None:
     rec.keep("sacct-fresh", SLURM.account([fresh])[0])
 
 
+def record_not_started(rec: Recorder) -> None:
+    """Jobs whose machine cannot be set up for them: Slurm holds them, or ends them."""
+    conf, prolog = Path(os.environ["SLURM_CONF"]), rec.scratch / "prolog"
+    before = conf.read_text()
+    prolog.write_text("#!/bin/sh\nexit 1\n")
+    prolog.chmod(0o755)
+    conf.write_text(f"{before}Prolog={prolog}\n")
+    rec.ask(("scontrol", "reconfigure"))
+    ids = []
+    try:
+        for name, requeue in (("held", True), ("ended", False)):
+            ids.append(rec.submit(name, "true", requeue=requeue))
+            rec.until_state("HELD" if requeue else "CANCELLED", ids[-1])
+            node = rec.queue(ids[-1])[0].info.host or os.uname().nodename
+            rec.ask(("scontrol", "update", f"NodeName={node}", "State=RESUME"))
+        rec.keep("squeue-not-started", SLURM.poll(ids, ""))
+        rec.until(lambda: "CANCELLED" in rec.ask(SLURM.account(ids)[0]).stdout)
+        rec.keep("sacct-not-started", SLURM.account(ids)[0])
+    finally:
+        rec.act("cancel", *ids)
+        conf.write_text(before)
+        rec.ask(("scontrol", "reconfigure"))
+
+
 def record_submissions(rec: Recorder) -> None:
     """What sbatch says."""
     rec.keep("sbatch", rec.argv("taken", "true"))
@@ -248,7 +272,11 @@ def main() -> None:
         scratch = Path(name)
         scratch.chmod(0o755)
         rec = Recorder(golden, scratch)
-        for part in (record_site, record_submissions, record_acts, record_waiting, record_ended):
+        parts = (
+            *(record_site, record_submissions, record_acts, record_waiting, record_ended),
+            record_not_started,
+        )
+        for part in parts:
             print(part.__name__, flush=True)
             part(rec)
 

@@ -8,13 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fake_cluster import Site, Words, write_record
+from fake_cluster import Site, Words, finish, record_of, write_record
 
-from cluster import schedulers
 from cluster.errors import JobCancelled, OptionsError, QueueError, UnknownJob, WaitTimeout
 from cluster.job import Job, make_job, submit_many
-from cluster.registry import Registry
-from cluster.schedulers._endings import Policy
 from cluster.schedulers.base import Content
 from cluster.schedulers.command import CommandScheduler
 
@@ -25,50 +22,6 @@ LIMIT_S = 20.0
 @pytest.fixture(autouse=True)
 def _in_a_directory_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def site() -> Site:
-    return Site()
-
-
-@pytest.fixture
-def open_scheduler(
-    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., CommandScheduler]:
-    """Makes schedulers as several processes would: each knows only what is on disk."""
-
-    def make(words: Words | None = None, **patience: float) -> CommandScheduler:
-        patient = {"shortest_s": 0.02, "longest_s": 0.1, "grace_s": 0.4, "settle_s": 0.2}
-        scheduler = CommandScheduler(
-            words or Words(),
-            registry=Registry("slurm", str(tmp_path / "registry")),
-            policy=Policy(**{**patient, **patience}),
-            programs=site,
-        )
-        scheduler._submitter._sleep = lambda seconds: None
-        monkeypatch.setattr(schedulers, "get", lambda qtype: scheduler)
-        return scheduler
-
-    return make
-
-
-@pytest.fixture
-def scheduler(open_scheduler: Callable[..., CommandScheduler]) -> CommandScheduler:
-    return open_scheduler()
-
-
-def record_of(job: Job) -> str:
-    return job.submission.file_name.removesuffix(".sbatch") + ".exit"
-
-
-def finish(site: Site, job: Job, code: int = 0) -> None:
-    """Let a job end by itself, as it does on a node."""
-    assert job.id is not None
-    write_record(record_of(job), job.id, code)
-    for stream in ("out", "err"):
-        Path(record_of(job).removesuffix("exit") + stream).write_text(f"{stream} of {job.name}\n")
-    site.leave(job.id)
 
 
 # ---------------------------------------------------------------- submitting

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from cluster.local.wire import JobInfo
@@ -91,11 +92,22 @@ def test_without_books_it_is_the_queue_that_must_not_have_known_it() -> None:
     assert state_of(part(absent=1000.0, missed=1060.0), 9000.0, books=False) == "LOST"
 
 
-def test_a_shell_s_code_of_a_signal_is_the_signal() -> None:
-    found = verdict(part(record=record(143)), now=1e4, policy=POLICY, books=True)
+@pytest.mark.parametrize(
+    ("code", "exitcode", "signal"),
+    [(143, None, 15), (137, None, 9), (192, None, 64), (193, 193, 0), (255, 255, 0), (128, 128, 0)],
+)
+@pytest.mark.parametrize("kind", ["command", "function"])
+def test_a_shell_s_code_of_a_signal_is_the_signal(
+    code: int, exitcode: int | None, signal: int, kind: str
+) -> None:
+    one = part(record=record(code))
+    one.base = msgspec.structs.replace(one.base, kind=kind)
+
+    found = verdict(one, now=1e4, policy=POLICY, books=True)
 
     assert found is not None
-    assert (found.exitcode, found.signal, found.started, found.host) == (None, 15, 100.0, "n1")
+    assert (found.exitcode, found.signal, found.started) == (exitcode, signal, 100.0)
+    assert found.host == "n1"
 
 
 def test_what_was_asked_for_stands_where_the_scheduler_says_nothing() -> None:

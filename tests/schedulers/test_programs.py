@@ -52,6 +52,13 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> No
         time.sleep(0.01)
 
 
+def test_the_last_words_of_a_program_that_hangs_are_told() -> None:
+    down = "for i in 1 2 3; do echo 'LSF is down. Please wait ...' >&2; done; sleep 100"
+
+    with pytest.raises(ServerTimeout, match=r'0\.3 s \(it said "LSF is down\. Please wait'):
+        run(down, timeout_s=0.3)
+
+
 def _runs(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -300,9 +300,11 @@ def test_what_a_running_job_asked_for_and_where_it_runs_is_read():
 def test_a_job_in_error_shows_the_reason_that_only_its_details_tell():
     (one,) = [one for one in SGE.parse_poll(golden("poll")) if one.info.name == "broken"]
 
-    assert 'state Eqw): can\'t open output file "/nonexistent/x": No such' in one.info.reason
-    assert "`cluster release`" in one.info.reason
-    assert one.requested["error"] == "Eqw"
+    assert one.info.reason == (
+        "Held: Grid Engine (state Eqw) could not start it: can't open output file "
+        '"/nonexistent/x": No such file or directory'
+    )
+    assert (one.requested["error"], one.info.state, one.stuck) == ("Eqw", "HELD", True)
 
 
 def test_a_job_that_waits_for_another_names_it():

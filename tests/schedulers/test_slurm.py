@@ -18,7 +18,7 @@ from cluster.local.wire import JobInfo
 from cluster.schedulers.base import Command, Request, Resources
 from cluster.schedulers.dialect import Answer, Dialect, Outputs, Seen
 from cluster.schedulers.slurm import Slurm
-from cluster.schedulers.slurm_words import STATES
+from cluster.schedulers.slurm_words import AT_START, STATES
 from cluster.spec import Dependency
 
 GOLDEN = Path(__file__).parent / "golden" / "slurm-22.05"
@@ -245,6 +245,17 @@ def test_what_a_job_waits_for_is_said_in_our_words(name, state, reason):
     assert info.exitcode is None
 
 
+def test_jobs_that_slurm_could_not_start_are_held_or_say_how_they_may_have_ended():
+    seen, booked = queue("squeue-not-started"), books("sacct-not-started")
+
+    assert (seen["held"].info.state, seen["held"].stuck) == ("HELD", True)
+    assert seen["held"].info.reason == "Held: Slurm could not start it: the launch failed"
+    assert booked["held"].info.state == "PENDING"
+    assert seen["ended"].info.state == "CANCELLED"
+    assert "a prolog failed" in seen["ended"].info.reason
+    assert list(booked) == ["held"]  # the other's row is half made
+
+
 def test_each_element_of_an_array_is_told_apart():
     seen = queue("squeue-waiting")
 
@@ -317,7 +328,7 @@ def test_a_job_that_was_queued_again_counts_its_attempts():
         ("over-time", "TIMEOUT", None, 0, "it ran longer than its walltime"),
         ("array_0", "COMPLETED", 0, 0, ""),
         ("array_4", "FAILED", 4, 0, "exit code 4"),
-        ("cancelled", "CANCELLED", None, 0, "cancelled"),
+        ("cancelled", "CANCELLED", None, 0, AT_START),  # in the second of its start
         ("cancelled-pending", "CANCELLED", None, 0, "cancelled"),
         ("half-cancelled_3", "CANCELLED", None, 0, "cancelled"),
         ("again", "CANCELLED", None, 0, "cancelled"),

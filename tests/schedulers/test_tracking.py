@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from cluster.local.wire import JobInfo
 from cluster.schedulers._endings import Policy
 from cluster.schedulers._tracking import Rhythm, Tracker
@@ -37,6 +39,33 @@ def test_processes_that_began_together_do_not_stay_together() -> None:
     late.done(0.0, fruitful=False, chance=1.0)
 
     assert (early.next, late.next) == (0.8, 1.2)
+
+
+def test_a_long_chain_behind_a_job_that_could_not_be_started_is_in_vain() -> None:
+    mine = tracker()
+    ids = [str(id) for id in range(1, 5001)]
+    for id, before in zip(ids, [None, *ids], strict=False):
+        waits = (f"afterok:{before}",) if before else ()
+        mine.follow(msgspec.structs.replace(base(id), dependencies=waits))
+    held = Seen(info=JobInfo(id="1", name="", state="HELD", reason="no disk"), stuck=True)
+
+    mine.hear_queue(ids, [held, *(seen(id, "PENDING") for id in ids[1:])], 1000.0)
+
+    assert mine.in_vain(["5000", "1"]) == {"5000": ("1", "no disk"), "1": ("1", "no disk")}
+    mine.released("1")
+    assert mine.in_vain(["5000"]) == {}
+
+
+def test_jobs_that_wait_for_each_other_or_for_others_too_are_no_riddle() -> None:
+    mine = tracker()
+    waits = {"1": (), "2": ("afterok:3",), "3": ("afterok:2",), "4": ("afterany:3", "after:1")}
+    for id, texts in waits.items():
+        mine.follow(msgspec.structs.replace(base(id), dependencies=texts))
+    held = Seen(info=JobInfo(id="1", name="", state="HELD", reason="no disk"), stuck=True)
+
+    mine.hear_queue(list(waits), [held, *(seen(id, "PENDING") for id in "234")], 1000.0)
+
+    assert list(mine.in_vain(["2", "3", "4"])) == ["4"]
 
 
 def test_the_books_are_asked_only_about_jobs_that_the_queue_has_not() -> None:
