@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from cluster.errors import JobLost as JobLost
     from cluster.errors import JobNodeFail as JobNodeFail
     from cluster.errors import JobOutOfMemory as JobOutOfMemory
+    from cluster.errors import JobStuck as JobStuck
     from cluster.errors import JobTimeout as JobTimeout
     from cluster.errors import OptionsError as OptionsError
     from cluster.errors import PayloadError as PayloadError
@@ -91,8 +92,8 @@ _NAMES = {
     "emulation": "emulate",
     "errors": (
         "ClusterError ConfigError JobCancelled JobFailed JobLost JobNodeFail JobOutOfMemory "
-        "JobTimeout OptionsError PayloadError QueueError UnitsError UnknownDependency UnknownJob "
-        "Unsatisfiable WaitTimeout"
+        "JobStuck JobTimeout OptionsError PayloadError QueueError UnitsError UnknownDependency "
+        "UnknownJob Unsatisfiable WaitTimeout"
     ),
     "executor": "Executor",
     "job": ("Job clean clean_dir function make_job make_job_file submit submit_file submit_many"),

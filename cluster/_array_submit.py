@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from cluster import config_file, payload, request
+from cluster import config_file, options, payload, request
 from cluster._array_plan import (
     COMMAND_BYTES,
     ITEM_BYTES,
@@ -36,10 +36,41 @@ from cluster.schedulers.base import Call, Command, Scheduler
 from cluster.script import quote
 from cluster.spec import ArraySpec
 
-__all__ = ["make_work", "read_items", "submit_pieces"]
+__all__ = ["make_work", "plan_pieces", "prepare", "read_items", "submit_pieces"]
 
 _WORDS_PER_ELEMENT = 40  # bytes of shell text around an item
 _NOT_KEPT = ("dependencies", "begin", "hold", "array")  # of a first submission, for a retry
+
+
+def prepare(
+    command: Any,
+    items: Iterable[Any],
+    max_running: int | None,
+    name: str | None,
+    qtype: str | None,
+    profile: str | None,
+    keywords: dict[str, Any],
+) -> tuple[Job, dict[str, Any]]:
+    """Check the arguments of `submit_array`; give a job with its keywords, and what elements run.
+
+    Raises:
+        OptionsError: everything that cannot work.
+        PayloadError: the function or an item cannot be pickled.
+    """
+    seen, given = read_items(items)
+    if max_running is not None:
+        options.check_arguments({"array": f"1-2%{max_running}"})
+    if taken := [key for key in keywords if options.canonical_name(key) == "array"]:
+        raise OptionsError(f"{taken[0]}= is said by the items of submit_array. Give a range.")
+    if taken := [key for key in ("args", "kwargs") if key in keywords]:
+        raise OptionsError(
+            f"{taken[0]}= does not go together with items: each element gets its item. Write what "
+            "is the same for all into the command, or take functools.partial of the function."
+        )
+    model = Job(command, None, name, None, qtype, profile, **keywords)
+    work = make_work(model, command, seen, given)
+    work["max_running"] = max_running or 0
+    return model, work
 
 
 def read_items(items: Iterable[Any]) -> tuple[Sequence[int], list[Any] | None]:
@@ -108,12 +139,7 @@ def submit_pieces(
     after: Sequence[tuple[str, Any]],
     positions: Sequence[int],
 ) -> tuple[list[Job], list[Piece]]:
-    limits = Limits(
-        lowest_index(scheduler),
-        config_file.get("queue", "max_array") or largest_index(scheduler),
-        ITEM_BYTES if "call" in work else COMMAND_BYTES,
-    )
-    pieces = plan(positions, work["seen"], _sizes(work, positions), limits)
+    pieces = plan_pieces(scheduler, work, positions)
     parts: list[Job] = []
     for piece in pieces:
         spec = ArraySpec(piece.first, len(piece.positions), piece.step, work["max_running"])
@@ -124,6 +150,18 @@ def submit_pieces(
         parts.append(part)
     submit_all(parts, None)
     return parts, pieces
+
+
+def plan_pieces(
+    scheduler: Scheduler, work: dict[str, Any], positions: Sequence[int]
+) -> list[Piece]:
+    """Say which elements go into which submission: always the same for the same."""
+    limits = Limits(
+        lowest_index(scheduler),
+        config_file.get("queue", "max_array") or largest_index(scheduler),
+        ITEM_BYTES if "call" in work else COMMAND_BYTES,
+    )
+    return plan(positions, work["seen"], _sizes(work, positions), limits)
 
 
 def _sizes(work: dict[str, Any], positions: Sequence[int]) -> Sequence[int]:

@@ -14,9 +14,11 @@ from typing import Any
 
 from cluster.errors import PayloadError
 
-__all__ = ["dumps", "dumps_item"]
+__all__ = ["dumps", "dumps_item", "send_main_by_value"]
 
 _EXACT = frozenset((type(None), bool, int, float, str, bytes))
+_SPAWNED = "__mp_main__"  # what a spawned process of multiprocessing calls the script
+_MAINS = ("__main__", _SPAWNED)
 
 
 class _ByValue(Exception):
@@ -27,7 +29,7 @@ class _ByName(pickle.Pickler):
     """The plain pickler; it gives up at what a job could not find by its name."""
 
     def reducer_override(self, value: Any) -> Any:
-        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+        if isinstance(value, type | FunctionType) and value.__module__ in _MAINS:
             raise _ByValue
         return NotImplemented
 
@@ -49,14 +51,24 @@ def dumps(value: Any) -> bytes:
             pass  # a lambda, a local class: cloudpickle can, or says what is wrong
     import cloudpickle
 
+    send_main_by_value()
     data: bytes = cloudpickle.dumps(value, 5)
     return data
+
+
+def send_main_by_value() -> None:
+    """Let the script of a spawned process travel by value; cloudpickle knows it as a module."""
+    main = sys.modules.get(_SPAWNED)
+    if getattr(main, "__name__", "") == _SPAWNED:  # elsewhere it is __main__ itself
+        import cloudpickle
+
+        cloudpickle.register_pickle_by_value(main)
 
 
 def _has_registered() -> bool:
     """Whether somebody wants a module's classes to travel by value."""
     loaded = sys.modules.get("cloudpickle.cloudpickle")
-    return bool(getattr(loaded, "_PICKLE_BY_VALUE_MODULES", ()))
+    return bool(getattr(loaded, "_PICKLE_BY_VALUE_MODULES", set()) - {_SPAWNED})
 
 
 def dumps_item(value: Any, place: int) -> bytes:

@@ -29,6 +29,9 @@ def make_all(kind: type[Job], wanted: Iterable[Any], options: Mapping[str, Any])
             made.append(one)
             continue
         words = one if isinstance(one, Mapping) else {"command": one}
+        if "command" not in words and "command" not in options:
+            has = ", ".join(map(repr, words)) or "nothing"
+            raise OptionsError(f"job {len(made)} of the list has no 'command'; it has {has}.")
         if not words.keys() <= _PROGRAM or options.keys() & _PROGRAM:
             made.append(kind(**{**options, **words}))
         elif first is None:

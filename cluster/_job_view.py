@@ -142,9 +142,9 @@ class JobView:
 
     @property
     def ended_by(self) -> int | None:
-        """The signal that ended it, or None."""
+        """The signal that ended it, or None; an exit code of 128 + n is signal n."""
         info = self._known()
-        return info.signal or None if info else None
+        return outcome.signal(info) if info else None
 
     @property
     def usage(self) -> Usage | None:

@@ -9,6 +9,7 @@ time: what it did not reach comes back, and is cut by what the calls took.
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -301,7 +302,7 @@ def map(
 
     Args:
         function: it gets one item of each iterable, until the shortest ends.
-        iterables: read to their ends at once.
+        iterables: read to the end of the shortest at once.
         chunk: items in a job; "auto" measures the calls and makes chunks of about
             0.3 s (20 s on clusters).
         timeout: seconds for all of it; None is no limit.
@@ -314,10 +315,7 @@ def map(
         JobFailed: the job of a chunk was ended from outside, or crashed.
         Exception: what a call raised; its notes say with which item.
     """
-    if not iterables:
-        raise OptionsError("there is nothing to map over. Give at least one iterable.")
-    spread = len(iterables) > 1
-    items = list(zip(*iterables, strict=False)) if spread else _sequence(iterables[0])
+    items, spread = _read(iterables)
     return _start(function, items, spread, chunk, timeout, progress, keywords, ordered=True)
 
 
@@ -344,16 +342,28 @@ def imap_unordered(
     **keywords: Any,
 ) -> Iterator[Any]:
     """Do what `map` does, and give the values as chunks end, in any order."""
-    if not iterables:
-        raise OptionsError("there is nothing to map over. Give at least one iterable.")
-    spread = len(iterables) > 1
-    items = list(zip(*iterables, strict=False)) if spread else _sequence(iterables[0])
+    items, spread = _read(iterables)
     return _start(function, items, spread, chunk, timeout, progress, keywords, ordered=False)
 
 
-def _sequence(items: Iterable[Any]) -> Sequence[Any]:
+def _read(iterables: Sequence[Iterable[Any]]) -> tuple[Sequence[Any], bool]:
+    """Give the items, and whether each is several arguments.
+
+    Raises:
+        OptionsError: there are none, or they would fill the memory.
+    """
+    if not iterables:
+        raise OptionsError("there is nothing to map over. Give at least one iterable.")
+    if all(isinstance(one, itertools.count | itertools.cycle) for one in iterables):
+        raise OptionsError(
+            f"{iterables[0]!r} has no end, and a map reads its items first. Cut it with "
+            "itertools.islice."
+        )
+    if len(iterables) > 1:
+        return list(zip(*iterables, strict=False)), True
+    [items] = iterables
     # A range stays one: its parts are pickled as two numbers.
-    return items if isinstance(items, range) else list(items)
+    return items if isinstance(items, range) else list(items), False
 
 
 def _start(

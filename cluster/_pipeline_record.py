@@ -19,7 +19,7 @@ from cluster.errors import ClusterError, OptionsError, UnknownJob
 from cluster.job import Job
 from cluster.states import FINAL
 
-__all__ = ["Entry", "Record", "state_of"]
+__all__ = ["Entry", "Handover", "Record"]
 
 VERSION = 1
 NAME = "pipeline.json"
@@ -64,12 +64,26 @@ class Entry:
         return self.state == "COMPLETED" and all(map(os.path.exists, self.values))
 
 
+@dataclass
+class Handover:
+    """What is about to be queued: its submitter may be killed before it knows the jobs.
+
+    Attributes:
+        mark: stands in the remark of each of these jobs.
+        steps: their entries; `job` is the array that is run again in part, else empty.
+    """
+
+    mark: str
+    steps: dict[str, Entry]
+
+
 class Record:
     """The entries of all steps, by name.
 
     Attributes:
         path: the file.
         entries: what stands in it.
+        handover: None unless somebody is submitting, or was killed while it did.
     """
 
     def __init__(self, directory: Path, name: str) -> None:
@@ -80,10 +94,13 @@ class Record:
         """
         self.path, self.name = directory / NAME, name
         self.entries: dict[str, Entry] = {}
+        self.handover: Handover | None = None
         try:
             told = json.loads(self.path.read_bytes())
             version, owner = told["version"], told["name"]
-            self.entries = {step: Entry(**entry) for step, entry in told["steps"].items()}
+            self.entries = _entries(told["steps"])
+            if begun := told.get("handover"):
+                self.handover = Handover(begun["mark"], _entries(begun["steps"]))
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -101,7 +118,24 @@ class Record:
     def write(self) -> None:
         """Write it, whole or not at all."""
         steps = {name: asdict(entry) for name, entry in self.entries.items()}
-        write_json(self.path, {"version": VERSION, "name": self.name, "steps": steps})
+        told: dict[str, Any] = {"version": VERSION, "name": self.name, "steps": steps}
+        if self.handover is not None:
+            told["handover"] = asdict(self.handover)
+        write_json(self.path, told)
+
+    def begin(self, steps: dict[str, Entry]) -> str:
+        """Write down what is about to be queued; give the mark for its jobs."""
+        self.handover = Handover(f"pipeline-{os.urandom(8).hex()}", steps)
+        self.write()
+        return self.handover.mark
+
+    def give_up(self) -> None:
+        """Write down that nothing was queued after all."""
+        self.handover = None
+        if self.entries:
+            self.write()
+        else:
+            self.path.unlink(missing_ok=True)
 
     def ask(self) -> None:
         """Learn how the jobs ended that were not known to have.
@@ -127,8 +161,12 @@ class Record:
                 if array is None:
                     _judge_lost(entry)
                 else:
-                    state = state_of(array)
+                    state = array.state
                     entry.state = state if state in FINAL else ""
+
+
+def _entries(told: dict[str, Any]) -> dict[str, Entry]:
+    return {step: Entry(**entry) for step, entry in told.items()}
 
 
 def _judge_lost(entry: Entry) -> None:
@@ -136,16 +174,3 @@ def _judge_lost(entry: Entry) -> None:
     # A value is written whole and last.
     done = bool(entry.values) and all(map(os.path.exists, entry.values))
     entry.state = "COMPLETED" if done else "LOST"
-
-
-def state_of(job: Any) -> str | None:
-    """Give the state of a job, or one for a whole array."""
-    if not isinstance(job, JobArray):
-        state: str | None = job.state
-        return state
-    states = list(job.states())
-    for state in ("RUNNING", "SUSPENDED", "PENDING", "HELD"):
-        if state in states:
-            return state
-    wrong = [state for state in states if state != "COMPLETED"]
-    return "FAILED" if len(wrong) > 1 else wrong[0] if wrong else "COMPLETED"

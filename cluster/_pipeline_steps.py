@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from cluster import _keeping, files, payload
+from cluster._array_adopt import adopt
 from cluster._fingerprint import digest, module_sources
 from cluster._job_keywords import working_directory
-from cluster._pipeline_record import Entry, state_of
+from cluster._pipeline_record import Entry
 from cluster.array import JobArray, submit_array
-from cluster.errors import OptionsError, PayloadError
+from cluster.errors import OptionsError, PayloadError, UnknownJob
 from cluster.job import Job
+from cluster.options import canonical_name
 from cluster.schedulers.base import Scheduler
 from cluster.spec import ArraySpec
 
@@ -164,7 +166,7 @@ class Step:
             return "COMPLETED"
         if self.unneeded:
             return "CANCELLED"
-        return state_of(self.job) if self.job is not None else None
+        return self.job.state if self.job is not None else None
 
     @property
     def told_state(self) -> str | None:
@@ -222,12 +224,18 @@ class Step:
             values=self.values, state="" if id else "CANCELLED",
         )  # fmt: skip
 
+    def planned(self, key: str) -> Entry:
+        """Give what is written down before it is queued."""
+        id = str(self.retried.id) if self.retried is not None else ""
+        is_array = self.items is not None
+        return replace(self.entry(key), job=id, is_array=is_array, state="")
+
     def _keeping(self) -> tuple[Callable[..., Any], str, bool]:
         array = self.indices is not None
         base = self.values[0].rpartition(".")[0] if array else self.values[0]
         return self.command, base, array
 
-    def make(self, filedir: str | None) -> Job:
+    def make(self, filedir: str | None, mark: str = "") -> Job:
         """Make its job; an array of items has none and is submitted by `submit_items`."""
         command, args = self.command, self.args
         if self.is_function:
@@ -235,27 +243,54 @@ class Step:
             command, first = _keeping.keeping(function, base, of_elements=of_elements)
             own = () if args is None else args if isinstance(args, tuple) else (args,)
             args = (*first, *own)
-        chosen = dict(self.options)
-        if filedir is not None:
-            chosen["filedir"] = filedir
-        return Job(command, args, self.job_name, kwargs=self.kwargs, **chosen)
+        words = self._words(filedir, mark)
+        return Job(command, args, self.job_name, kwargs=self.kwargs, **words)
 
-    def submit_items(self, dependencies: list[Any], filedir: str | None) -> JobArray:
-        """Submit its array."""
-        command = self.command
-        if self.is_function:
-            function, base, of_elements = self._keeping()
-            command = _keeping.partial(function, base, of_elements=of_elements)
-        chosen = dict(self.options)
+    def _words(self, filedir: str | None, mark: str) -> dict[str, Any]:
+        """Give the keywords of its jobs."""
+        words = dict(self.options)
         if filedir is not None:
-            chosen["filedir"] = filedir
-        outside = chosen.pop("dependencies", None)
+            words["filedir"] = filedir
+        if mark:
+            remark = self.model.options.get("comment", "")
+            words = {key: word for key, word in words.items() if canonical_name(key) != "comment"}
+            words["comment"] = f"{remark} {mark}".lstrip()
+        return words
+
+    def submit_items(self, dependencies: list[Any], filedir: str | None, mark: str) -> JobArray:
+        """Submit its array."""
+        words = self._words(filedir, mark)
+        outside = words.pop("dependencies", None)
         waits = [*dependencies, *([outside] if outside is not None else [])]
         if waits:
-            chosen["dependencies"] = waits
+            words["dependencies"] = waits
         return submit_array(
-            command, self.items, max_running=self.max_running, name=self.job_name, **chosen
+            self._of_items(), self.items, max_running=self.max_running, name=self.job_name, **words
         )
+
+    def retry_items(self, mark: str) -> JobArray | None:
+        """Run those elements again that did not complete, if what they ran is known."""
+        if not isinstance(self.retried, JobArray):
+            return None
+        try:
+            return self.retried.retry_failed(comment=self._words(None, mark)["comment"])
+        except UnknownJob:
+            return None
+
+    def adopt_items(self, ids: Sequence[str]) -> JobArray | None:
+        """Give its array, of jobs that are queued already; None if these are not all."""
+        words = self._words(None, "")
+        words.pop("dependencies", None)
+        return adopt(
+            self._of_items(), self.items, ids, max_running=self.max_running,
+            name=self.job_name, **words,
+        )  # fmt: skip
+
+    def _of_items(self) -> Any:
+        if not self.is_function:
+            return self.command
+        function, base, of_elements = self._keeping()
+        return _keeping.partial(function, base, of_elements=of_elements)
 
 
 def _listed(name: str, items: Any) -> list[Any]:

@@ -11,8 +11,7 @@ from cluster._directory import aside, remove
 from cluster._job_batch import submit_all
 from cluster._pipeline_record import Entry, Record
 from cluster._pipeline_steps import Step
-from cluster.array import JobArray
-from cluster.errors import ClusterError, OptionsError, QueueError, UnknownJob
+from cluster.errors import ClusterError, OptionsError, PayloadError, QueueError
 from cluster.job import Job
 from cluster.request import Problems
 
@@ -96,13 +95,16 @@ def hand_over(
     os.makedirs(record.path.parent / "values", mode=0o700, exist_ok=True)
     if any(step.items is not None for step in wanted):
         _check(wanted)
+    mark = record.begin({step.name: step.planned(keys[step.name]) for step in wanted})
     # An attempt that fails shall not leave the value of the one before it.
     with aside(path for step in wanted if step.retried is None for path in step.values):
         try:
-            _queue(steps, wanted, os.fspath(record.path.parent))
+            _queue(steps, wanted, os.fspath(record.path.parent), mark)
         except BaseException as error:
-            _take_back(wanted, error)
+            if _take_back(wanted, error) and isinstance(error, OptionsError | PayloadError):
+                record.give_up()  # after other errors a job may be queued that nobody knows yet
             raise
+    record.handover = None
     before = [path for entry in record.entries.values() for path in entry.values]
     for step in steps.values():
         if step in wanted or step.unneeded:
@@ -121,7 +123,7 @@ def _check(wanted: Sequence[Step]) -> None:
     problems.raise_all(f"{len(wanted)} steps")
 
 
-def _queue(steps: Mapping[str, Step], wanted: Sequence[Step], directory: str) -> None:
+def _queue(steps: Mapping[str, Step], wanted: Sequence[Step], directory: str, mark: str) -> None:
     filedir = None if config_file.get("jobs", "filedir") else directory
     together: list[Job] = []  # an array is submitted by itself, and after those before it
     for step in wanted:
@@ -132,25 +134,15 @@ def _queue(steps: Mapping[str, Step], wanted: Sequence[Step], directory: str) ->
             if steps[other].job is not None and not steps[other].kept
         ]
         if step.items is None:
-            job = step.make(own)
+            job = step.make(own, mark)
             for kind, other_job in waits:
                 job.after(other_job, type=kind)
             step.job = job
             together.append(job)
         else:
             _submit(together)
-            step.job = _retried(step) or step.submit_items(waits, own)
+            step.job = step.retry_items(mark) or step.submit_items(waits, own, mark)
     _submit(together)
-
-
-def _retried(step: Step) -> JobArray | None:
-    """Run those elements again that did not complete, if what they ran is known."""
-    if not isinstance(step.retried, JobArray):
-        return None
-    try:
-        return step.retried.retry_failed()
-    except UnknownJob:
-        return None
 
 
 def _submit(jobs: list[Job]) -> None:
@@ -159,7 +151,8 @@ def _submit(jobs: list[Job]) -> None:
     jobs.clear()
 
 
-def _take_back(wanted: Sequence[Step], error: BaseException) -> None:
+def _take_back(wanted: Sequence[Step], error: BaseException) -> bool:
+    """End what is queued; tell whether that could be done."""
     queued = [step.job for step in wanted if step.job is not None and step.job.id is not None]
     for step in wanted:
         step.job = None
@@ -168,3 +161,5 @@ def _take_back(wanted: Sequence[Step], error: BaseException) -> None:
     except ClusterError as another:
         ids = ", ".join(str(job.id) for job in queued)
         error.__cause__ = QueueError(f"these jobs are still queued: {ids} ({another})")
+        return False
+    return True

@@ -17,6 +17,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from cluster import _keeping, queue
 from cluster._directory import write_json
 from cluster._job_view import JobView
@@ -127,7 +129,8 @@ class Record:
         for key, run in sorted(self.runs.items(), key=lambda item: item[1].number):
             told = asdict(run)
             del told["key"]
-            runs[key] = told | {"params": _plain(run.params)}
+            usage = msgspec.structs.asdict(run.usage) if run.usage else None
+            runs[key] = told | {"params": _plain(run.params), "usage": usage}
         content = {"version": VERSION, "name": self.name, "about": self.about, "runs": runs}
         write_json(self.directory / NAME, content)
 

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from cluster import _remote_error, outcome
+from cluster import _remote_error, _worker, outcome
+from cluster._worker import LEAVING, RAISED, STARTED, VALUE
 from cluster.errors import ClusterError, JobFailed, PayloadError
 from cluster.job import Job
 from cluster.schedulers.base import Content, Ending
@@ -33,8 +34,7 @@ __all__ = [
     "settle",
 ]
 
-CALL, _FUNCTION, _ANSWER = struct.Struct("<QIB"), struct.Struct("<QI"), struct.Struct("<BQQ")
-STARTED, _VALUE, _RAISED, _, LEAVING = range(5)
+CALL, _FUNCTION, _ANSWER = map(struct.Struct, (_worker.CALL, _worker.FUNCTION, _worker.ANSWER))
 TOKEN_BYTES = 16
 _GREETING_S = 10.0  # whoever connects has its first words ready
 
@@ -202,7 +202,7 @@ def _pair() -> tuple[socket.socket, socket.socket]:
 def settle(future: Future[Any], worker: Worker, kind: int, body: bytes) -> None:
     """Give a future what a worker answered."""
     try:
-        if kind == _VALUE:
+        if kind == VALUE:
             future.set_result(pickle.loads(body))
             return
         error = _error(worker.job, kind, body)
@@ -212,7 +212,7 @@ def settle(future: Future[Any], worker: Worker, kind: int, body: bytes) -> None:
 
 
 def _error(job: Job, kind: int, body: bytes) -> BaseException:
-    if kind != _RAISED:
+    if kind != RAISED:
         reason = body.decode("utf-8", "replace")
         return JobFailed(str(job.id), "FAILED", name=job.name, reason=reason)
     rows = pickle.loads(body)  # plain values only, made by the runner

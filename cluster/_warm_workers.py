@@ -18,8 +18,7 @@ from concurrent.futures import Future
 from types import FunctionType
 from typing import Any
 
-from cluster import logme, payload, queue
-from cluster._element import traveller
+from cluster import _worker, logme, payload, queue
 from cluster._item_pickle import dumps
 from cluster._prepared import Prepared
 from cluster._warm_sockets import (
@@ -33,20 +32,29 @@ from cluster._warm_sockets import (
     settle,
 )
 from cluster._watching import watch
-from cluster._worker import serve
+from cluster._worker import INSIDE
 from cluster.errors import ClusterError, JobTimeout, PayloadError
 from cluster.job import Job
 from cluster.schedulers.base import Ending
 
 __all__ = ["WarmWorkers"]
 
-_INSIDE = 0xFFFFFFFF  # number of a function that comes with its call
 _MOST_FUNCTIONS = 1000  # that workers remember
 _UNSURE_S = 1.0  # a worker says what it has begun within microseconds
 _INLINE = 64 * 1024  # bytes of a call in one message; more goes through a file
 _AHEAD = 8  # calls in the socket beyond one for each worker: these can be cancelled no more
 _IDLE_S = 5.0  # a worker without work leaves, for others may want its cores
 _BAD_STARTS = 3  # workers in a row that ended before they took a call: it will not get better
+
+
+def call_of_worker(*args: Any) -> payload.Payload:
+    """Make the call of `_worker.serve` that is a worker's job; it needs nothing of this package.
+
+    People are shown it as the executor's, and its run times are learned so.
+    """
+    serve = FunctionType(_worker.serve.__code__, vars(_worker), "worker")
+    serve.__module__, serve.__qualname__ = "cluster.executor", "worker"
+    return payload.dump(serve, args, by_value=(_worker,))
 
 
 class _Call:
@@ -95,7 +103,7 @@ class WarmWorkers:
         """
         number = self._number_of(function)
         try:
-            data = dumps((args, kwargs) if number != _INSIDE else (function, args, kwargs))
+            data = dumps((args, kwargs) if number != INSIDE else (function, args, kwargs))
         except Exception as error:  # __reduce__ of the user's classes may raise anything
             payload.dump(function, args, kwargs)  # it names the argument
             raise PayloadError(f"the arguments cannot be pickled: {error}") from error
@@ -119,7 +127,7 @@ class WarmWorkers:
         # What may change between two calls is pickled with each of them.
         is_fixed = isinstance(function, FunctionType) and function.__closure__ is None
         if not is_fixed or len(self._functions) >= _MOST_FUNCTIONS:
-            return _INSIDE
+            return INSIDE
         options = self._model.options
         with payload._by_value(options.get("by_value", ())):
             try:
@@ -159,9 +167,8 @@ class WarmWorkers:
         """Submit one more worker."""
         token = os.urandom(TOKEN_BYTES)
         options = self._model.options
-        made = payload.dump(
-            traveller(serve, None, ("cluster.executor", "worker")),
-            (self._sockets.path, token, self._max_calls, tuple(options.get("imports", ()))),
+        made = call_of_worker(
+            self._sockets.path, token, self._max_calls, tuple(options.get("imports", ()))
         )
         job = Prepared._make(
             self._model.scheduler, self._model.name, options,

@@ -9,19 +9,20 @@ large, it is several, and nobody notices: elements are known by position.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, overload
 
 from cluster import _array_store, options, queue
 from cluster._array_plan import Piece
-from cluster._array_submit import make_work, read_items, submit_pieces
+from cluster._array_submit import prepare, submit_pieces
+from cluster._array_told import Whole, values
 from cluster._job_view import JobView
 from cluster._prepared import note
 from cluster._waiting import Waiting, wait_for
-from cluster.errors import OptionsError, UnknownJob
+from cluster.errors import UnknownJob
 from cluster.job import Job
 from cluster.schedulers.base import JobInfo, Scheduler
-from cluster.states import FINAL
+from cluster.states import ALL, FINAL
 
 __all__ = ["Element", "JobArray", "submit_array"]
 
@@ -70,6 +71,7 @@ class JobArray:
         self._again: dict[int, str] = layout["again"]  # position -> id of what was retried last
         self._begins = [piece.positions[0] for piece in self._pieces]
         self._views: dict[int, Element] = {}
+        self._whole: Whole | None = None  # once somebody wants to be told of its end
 
     @classmethod
     def load(cls, id: str | int, qtype: str | None = None) -> JobArray:
@@ -162,14 +164,27 @@ class JobArray:
         return self._those(lambda info: info.state == "COMPLETED")
 
     def states(self) -> dict[str, int]:
-        """Count the elements by state."""
+        """Count the elements by state, those first that go on."""
         if self._again:
             told = [info.state for info in self._infos() if info is not None]
         else:
             told = []
             for info in self.scheduler.query([queue.id_of(part) for part in self.parts]):
                 told += [s for s, n in (info.counts or {info.state: 1}).items() for _ in range(n)]
-        return {state: told.count(state) for state in dict.fromkeys(told)}
+        return {state: told.count(state) for state in sorted(set(told), key=ALL.index)}
+
+    @property
+    def state(self) -> str:
+        """One state for all: of elements that go on, else COMPLETED, or how they failed.
+
+        FAILED if they ended in several ways.
+        """
+        states = self.states()
+        for state in ("RUNNING", "SUSPENDED", "PENDING", "HELD"):
+            if state in states:
+                return state
+        wrong = [state for state in states if state != "COMPLETED"]
+        return "FAILED" if len(wrong) > 1 else wrong[0] if wrong else "COMPLETED"
 
     @property
     def done(self) -> bool:
@@ -224,6 +239,10 @@ class JobArray:
         """Do what `get` does, under the name that a Future has for it."""
         return self.get(timeout)
 
+    def __await__(self) -> Generator[Any, None, list[Any]]:
+        """Wait for it in an event loop, which goes on meanwhile, and give what `get` gives."""
+        return values(self).__await__()
+
     def members(self, elements: bool = False) -> list[JobView]:
         """List jobs that stand for the whole array: whoever waits for these waits for it.
 
@@ -248,6 +267,48 @@ class JobArray:
         for position, info in enumerate(self._infos()):
             if info is not None and info.state == "COMPLETED":
                 yield self._id_at(position)
+
+    # ------------------------------------------------------------ being told
+
+    def on_success(
+        self,
+        callback: Callable[[JobArray], Any],
+        *,
+        condition: Callable[[JobArray], Any] | None = None,
+    ) -> JobArray:
+        """Have `callback(array)` called once, if all elements end as COMPLETED; see `on_exit`."""
+        return self._on("success", callback, condition)
+
+    def on_failure(
+        self,
+        callback: Callable[[JobArray], Any],
+        *,
+        condition: Callable[[JobArray], Any] | None = None,
+    ) -> JobArray:
+        """Have `callback(array)` called once, if any element ends in another way; see `on_exit`."""
+        return self._on("failure", callback, condition)
+
+    def on_exit(
+        self,
+        callback: Callable[[JobArray], Any],
+        *,
+        condition: Callable[[JobArray], Any] | None = None,
+    ) -> JobArray:
+        """Have `callback(array)` called once, when all elements have ended; see `Job.on_exit`.
+
+        What is retried afterwards is another end, for callbacks that are
+        registered after `retry_failed`.
+
+        Returns:
+            The array itself.
+        """
+        return self._on("exit", callback, condition)
+
+    def _on(self, on: str, callback: Any, condition: Any) -> JobArray:
+        if self._whole is None:
+            self._whole = Whole(self.scheduler, self.name, self.members())
+        self._whole.register(self, on, callback, condition)
+        return self
 
     # ------------------------------------------------------------ acting
 
@@ -288,16 +349,20 @@ class JobArray:
         positions = [element.position for element in self.failed]
         if not positions:
             return self
-        folder = _array_store.folder_of(self.scheduler)
-        work = _array_store.work(folder, self.id)
+        work = _array_store.work(_array_store.folder_of(self.scheduler), self.id)
         chosen = dict(work["options"]) | options.check_arguments(keywords)
         parts, pieces = submit_pieces(self.scheduler, work, chosen, (), positions)
+        self._replace(parts, pieces)
+        return self
+
+    def _replace(self, parts: Sequence[Job], pieces: Sequence[Piece]) -> None:
+        """Show the elements of new submissions in the places of old ones."""
         self.parts += parts
         for part, piece in zip(parts, pieces, strict=True):
             for place, position in enumerate(piece.positions):
                 self._again[position] = f"{part.id}_{piece.index_of(place)}"
-        _array_store.keep_layout(folder, self.id, self._layout())
-        return self
+        self._whole = None
+        _array_store.keep_layout(_array_store.folder_of(self.scheduler), self.id, self._layout())
 
     def _layout(self) -> dict[str, Any]:
         return {
@@ -349,22 +414,22 @@ def submit_array(
         PayloadError: the function or an item cannot be pickled; it says which.
         QueueError: the queue could not be asked or refused.
     """
-    seen, given = read_items(items)
-    if max_running is not None:
-        options.check_arguments({"array": f"1-2%{max_running}"})
-    if taken := [key for key in keywords if options.canonical_name(key) == "array"]:
-        raise OptionsError(f"{taken[0]}= is said by the items of submit_array. Give a range.")
-    model = Job(command, None, name, None, qtype, profile, **keywords)
-    work = make_work(model, command, seen, given)
-    work["max_running"] = max_running or 0
-    chosen = dict(model.options)
-    parts, pieces = submit_pieces(model.scheduler, work, chosen, model._after, range(len(seen)))
+    model, work = prepare(command, items, max_running, name, qtype, profile, keywords)
+    chosen, positions = dict(model.options), range(len(work["seen"]))
+    parts, pieces = submit_pieces(model.scheduler, work, chosen, model._after, positions)
+    return made_of(model.scheduler, work, parts, pieces)
+
+
+def made_of(
+    scheduler: Scheduler, work: dict[str, Any], parts: Sequence[Job], pieces: Sequence[Piece]
+) -> JobArray:
+    """Give the array of these submissions, and write it down for other processes."""
     layout: dict[str, Any] = {
-        "id": parts[0].id, "name": model.name, "seen": seen, "pieces": pieces, "again": {},
-        "parts": [part.id for part in parts],
+        "id": parts[0].id, "name": work["shown"], "seen": work["seen"], "pieces": pieces,
+        "again": {}, "parts": [part.id for part in parts],
     }  # fmt: skip
     try:
-        folder = _array_store.folder_of(model.scheduler)
+        folder = _array_store.folder_of(scheduler)
         _array_store.keep(folder, queue.id_of(parts[0]), work, layout)
     except OSError as error:  # the jobs are in the queue: that is no reason to fail
         from cluster import logme
@@ -374,4 +439,4 @@ def submit_array(
             f"{error.strerror or error}",
             "warn",
         )
-    return JobArray(model.scheduler, layout, parts)
+    return JobArray(scheduler, layout, parts)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cluster import _config_store as store
@@ -37,6 +37,7 @@ __all__ = [
     "Profile",
     "Source",
     "add_global",
+    "check_parents",
     "command_options",
     "default_path",
     "delete",
@@ -46,7 +47,10 @@ __all__ = [
     "get_config",
     "get_profile",
     "global_options",
+    "heirs",
     "job_options",
+    "parents",
+    "profile_names",
     "remove_global",
     "reset_profiles",
     "set",
@@ -249,13 +253,19 @@ def set_profile(name: str, args: Mapping[str, Any]) -> None:
         _put(config, section, args)
 
 
-def edit_profile(name: str, args: Mapping[str, Any], remove: Sequence[str] = ()) -> None:
-    """Change some keywords of a profile, and remove others; the rest stays as written."""
+def edit_profile(name: str, args: Mapping[str, Any], remove: Sequence[str] = ()) -> list[str]:
+    """Change some keywords of a profile, and remove others; the rest stays as written.
+
+    Returns:
+        Those of `remove` that were there.
+    """
     section = _section_of(name)
     with store.editing(store.write_path()) as config:
-        for key in [*remove, *args]:
+        removed = [key for key in remove if _drop(config, section, key)]
+        for key in args:
             _drop(config, section, key)
         _put(config, section, args)
+    return removed
 
 
 def delete_profile(name: str) -> bool:
@@ -294,7 +304,7 @@ def get_profile(profile: str | None = None) -> Any:
     if profile is not None:
         found = _resolve(profile, ())
         return None if found is None else Profile(profile, found)
-    return {name: get_profile(name) for name in _profile_names()}
+    return {name: get_profile(name) for name in profile_names()}
 
 
 def job_options(profile: str | None = None) -> dict[str, str]:
@@ -322,7 +332,7 @@ def _job_options(profile: str | None) -> dict[str, str]:
         return options
     chosen = _resolve(profile, ())
     if chosen is None:
-        known = ", ".join(_profile_names()) or "none"
+        known = ", ".join(profile_names()) or "none"
         raise ConfigError(f"there is no profile {profile!r}; profiles: {known}")
     return _over(options, chosen)
 
@@ -375,7 +385,8 @@ def _section_of(name: str) -> str:
     return "default" if name == "default" else f"profile {name}"
 
 
-def _profile_names() -> list[str]:
+def profile_names() -> list[str]:
+    """Give the names of all profiles, of those that cannot be used too."""
     names = {
         section.removeprefix("profile ").strip(): None
         for _, parser in store.layers()
@@ -404,15 +415,46 @@ def _section(section: str) -> dict[str, str]:
 
 def _resolve(name: str, below: tuple[str, ...]) -> dict[str, str] | None:
     if name in below:
-        raise ConfigError(f"profile {name!r} inherits itself: {' -> '.join([*below, name])}")
-    if name not in _profile_names():
+        raise ConfigError(
+            f"profile {name!r} inherits itself: {' -> '.join([*below, name])}. Take one of these "
+            f"out: cluster profile edit {name} --delete {INHERITS}"
+        )
+    if name not in profile_names():
         return None
-    own = _section(_section_of(name)) or _section(f"profile {name}")
-    parents = re.split(r"[,\s]+", own.pop(INHERITS, "").strip())
     options: dict[str, str] = {}
-    for parent in filter(None, parents):
+    for parent in parents(name):
         inherited = _resolve(parent, (*below, name))
         if inherited is None:
-            raise ConfigError(f"profile {name!r} inherits {parent!r}, which does not exist")
+            raise ConfigError(
+                f"profile {name!r} inherits {parent!r}, which does not exist. Add that, or take "
+                f"it out: cluster profile edit {name} --delete {INHERITS}"
+            )
         options = _over(options, inherited)
+    own = _own(name)
+    own.pop(INHERITS, None)
     return _over(options, own)
+
+
+def parents(name: str) -> list[str]:
+    """Give the profiles that a profile names in `inherits`, the last one strongest."""
+    return [word for word in re.split(r"[,\s]+", _own(name).get(INHERITS, "")) if word]
+
+
+def heirs(name: str) -> list[str]:
+    """Give the profiles that name this one in `inherits`."""
+    return [other for other in profile_names() if name in parents(other)]
+
+
+def check_parents(name: str, above: Iterable[str]) -> None:
+    """Refuse parents that a profile cannot have.
+
+    Raises:
+        ConfigError: one does not exist, or inherits the profile itself.
+    """
+    for parent in above:
+        if _resolve(parent, (name,)) is None:
+            raise ConfigError(f"there is no profile {parent!r} to inherit from")
+
+
+def _own(name: str) -> dict[str, str]:
+    return _section(_section_of(name)) or _section(f"profile {name}")

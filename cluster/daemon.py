@@ -58,6 +58,7 @@ def main(argv: list[str]) -> int:
         os.set_inheritable(tether_fd, False)
     if settings.pop("in_job"):
         _leave_the_job()
+    _leave_the_shell()
     try:
         _run(which, state_dir, tether_fd, private, settings, ready)
     except Exception as error:
@@ -101,6 +102,22 @@ def _leave_the_job() -> None:
         os.sched_setaffinity(0, range(os.cpu_count() or 1))
     with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
         file.write("0")
+
+
+def _leave_the_shell() -> None:
+    """Pass by the limits that our starter's shell set itself: this queue is everybody's.
+
+    A daemon that may write 100 blocks, or jobs of another terminal that get one second of
+    CPU, are not what `ulimit` was meant for there.  Descriptors and stack stay: programs
+    behave differently with many.
+    """
+    import resource
+
+    for name in ("RLIMIT_AS", "RLIMIT_CPU", "RLIMIT_DATA", "RLIMIT_FSIZE", "RLIMIT_NPROC"):
+        with suppress(AttributeError, OSError, ValueError):
+            limit = getattr(resource, name)
+            _, hard = resource.getrlimit(limit)
+            resource.setrlimit(limit, (hard, hard))
 
 
 def _remove(state_dir: str) -> None:

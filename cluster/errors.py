@@ -15,6 +15,7 @@
     │   ├── ServerTimeout (TimeoutError)  the server is there and does not answer
     │   └── ProtocolError                 the other side speaks another version
     ├── WaitTimeout (TimeoutError)        a wait ended before its jobs did
+    ├── JobStuck                          a wait for jobs that will not start by themselves
     └── JobFailed                         `get()` of a job that has no value to give
         ├── JobCancelled
         ├── JobTimeout
@@ -28,7 +29,7 @@ thing, says what happened, and what to do next.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 __all__ = [
     "ClusterError",
@@ -40,6 +41,7 @@ __all__ = [
     "JobLost",
     "JobNodeFail",
     "JobOutOfMemory",
+    "JobStuck",
     "JobTimeout",
     "OptionsError",
     "PayloadError",
@@ -137,6 +139,31 @@ class WaitTimeout(ClusterError, TimeoutError):
     """A wait ended before its jobs did; the jobs go on."""
 
 
+class JobStuck(ClusterError):
+    """A wait for jobs that will not start by themselves; they are still in the queue.
+
+    Attributes:
+        reasons: by id, what keeps each of them.
+        held: ids of the jobs that could not be started; others wait for these.
+    """
+
+    def __init__(self, reasons: Mapping[str, str], held: Iterable[str] = ()) -> None:
+        self.reasons, self.held = dict(reasons), tuple(held) or tuple(reasons)
+        more = len(self.reasons) - 1
+        first, why = next(iter(self.reasons.items()), ("", ""))
+        others = f" {more} more are kept like it." if more else ""
+        what = "them" if more else "it"
+        which, causes = (" ".join(list(ids)[:8]) for ids in (self.reasons, self.held))
+        super().__init__(
+            f"job {first} will not start by itself: {why}.{others}\n"
+            f"When the cause is gone, `cluster release {causes}` lets {what} try again; "
+            f"`cluster cancel {which}` ends {what}."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.reasons, self.held)
+
+
 class JobFailed(ClusterError):
     """A job ended without a value to give.
 
@@ -165,7 +192,7 @@ class JobFailed(ClusterError):
         self.reason, self.stderr_tail = reason, stderr_tail
         label = f"job {id}" + (f" ({name})" if name else "")
         text = f"{label} is {state}" + (f": {reason}" if reason else "")
-        if stderr_tail.strip():
+        if stderr_tail.strip() not in text:  # what a function raised stands in both
             text += "\nThe end of its standard error:\n" + stderr_tail.rstrip()
         super().__init__(text)
 

@@ -47,7 +47,7 @@ class JobFuture(futures.Future[Any]):
             if self.done():
                 return self.cancelled()
             self.job.cancel()
-            if self.job.state != "CANCELLED":
+            if self.job.done and self.job.state != "CANCELLED":
                 return False  # it ended just now: its value is on the way
             super().cancel()
             return self.set_running_or_notify_cancel() is False
@@ -161,6 +161,8 @@ class Executor(futures.Executor):
             PayloadError: the call cannot be pickled.
             ClusterError: the queue refused it, or could not be asked.
         """
+        if not callable(fn):
+            raise OptionsError(f"{fn!r} is no function. cluster.submit runs commands.")
         with self._lock:
             if self._is_shut_down:
                 raise RuntimeError("cannot schedule new futures after shutdown")
@@ -172,8 +174,6 @@ class Executor(futures.Executor):
     def _submit_job(
         self, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> JobFuture:
-        if not callable(function):
-            raise OptionsError(f"{function!r} is no function. cluster.submit runs commands.")
         job = self._model._like(function, args, kwargs)
         if not self._named:
             job._name = request.default_name(job._program)

@@ -22,6 +22,7 @@ from cluster.errors import (
 )
 from cluster.runner import VALUE
 from cluster.schedulers.base import Content, JobInfo, Output
+from cluster.schedulers.exit_record import signal_in
 
 __all__ = [
     "CommandResult",
@@ -30,6 +31,7 @@ __all__ = [
     "failure",
     "read_bytes",
     "read_text",
+    "signal",
     "tail",
     "usage",
     "value",
@@ -107,7 +109,7 @@ def usage(info: JobInfo) -> Usage:
         peak_memory_mib=info.peak_memory_mib,
         host=info.host,
         exitcode=info.exitcode,
-        signal=info.signal or None,
+        signal=signal(info),
         attempt=info.attempt,
     )
 
@@ -126,7 +128,7 @@ def value(info: JobInfo, content: Content) -> Any:
         code = exitcode(info)
         assert code is not None
         stdout, stderr = read_text(content.stdout), read_text(content.stderr)
-        return CommandResult(code, stdout, stderr, info.signal or None)
+        return CommandResult(code, stdout, stderr, signal(info))
     return _function_value(info, content)
 
 
@@ -149,6 +151,15 @@ def exitcode(info: JobInfo) -> int | None:
     return info.exitcode
 
 
+def signal(info: JobInfo) -> int | None:
+    """Give the signal that ended it, or that its exit code stands for; None if there is none.
+
+    128 + n is signal n, wherever the job ran: on a cluster nobody could tell the
+    two apart.
+    """
+    return info.signal or signal_in(info.exitcode) or None
+
+
 def failure(info: JobInfo, content: Content) -> JobFailed:
     """Make the error for a job that has no value to give."""
     kind = _ERRORS.get(info.state, JobFailed)
@@ -156,16 +167,16 @@ def failure(info: JobInfo, content: Content) -> JobFailed:
         info.id,
         info.state,
         name=info.name,
-        exitcode=info.exitcode,
-        signal=info.signal or None,
+        exitcode=exitcode(info),
+        signal=signal(info),
         reason=info.reason or _how_it_ended(info),
         stderr_tail=tail(content.stderr),
     )
 
 
 def _how_it_ended(info: JobInfo) -> str:
-    if info.signal:
-        return f"ended by signal {info.signal}"
+    if by := signal(info):
+        return f"ended by signal {by}"
     if info.exitcode is not None:
         return f"ended with exit code {info.exitcode} and left no result"
     return ""

@@ -17,6 +17,8 @@ import io
 import os
 import pickle
 import sys
+import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -24,6 +26,7 @@ from typing import Any
 
 from cluster import runner
 from cluster._culprit import culprit
+from cluster._item_pickle import send_main_by_value
 from cluster.errors import JobFailed, PayloadError
 
 __all__ = [
@@ -89,7 +92,7 @@ def dump(
 ) -> Payload:
     """Pickle a call.
 
-    Functions of `__main__`, lambdas and closures travel by value, others as
+    Functions of the script, lambdas and closures travel by value, others as
     the name of their module.
 
     Args:
@@ -116,6 +119,7 @@ def dump(
             return True
         return False
 
+    send_main_by_value()
     with _by_value(by_value):
         sink = io.BytesIO()
         try:
@@ -149,26 +153,35 @@ def name_of(function: Any) -> str:
     return f"{module}.{name}"
 
 
+_travelling: Counter[str] = Counter()  # module to calls that are being pickled with it by value
+_travelling_lock = threading.Lock()
+
+
 @contextlib.contextmanager
 def _by_value(modules: Iterable[str | ModuleType]) -> Iterator[None]:
     import cloudpickle
 
-    registered: list[ModuleType] = []
-    already = cloudpickle.list_registry_pickle_by_value()
+    mine: list[ModuleType] = []
     try:
         for module in modules:
             try:
                 found = importlib.import_module(module) if isinstance(module, str) else module
             except ImportError as error:
                 raise PayloadError(f"by_value names {module!r}: {error}") from error
-            if found.__name__ not in already:
-                cloudpickle.register_pickle_by_value(found)
-                registered.append(found)
-                already = already | {found.__name__}
+            with _travelling_lock:
+                known = cloudpickle.list_registry_pickle_by_value()
+                # What the user registered stays so; what another thread did, until both are done.
+                if found.__name__ not in known or _travelling[found.__name__]:
+                    cloudpickle.register_pickle_by_value(found)
+                    _travelling[found.__name__] += 1
+                    mine.append(found)
         yield
     finally:
-        for found in registered:
-            cloudpickle.unregister_pickle_by_value(found)
+        with _travelling_lock:
+            for found in mine:
+                _travelling[found.__name__] -= 1
+                if not _travelling[found.__name__]:
+                    cloudpickle.unregister_pickle_by_value(found)
 
 
 # ---------------------------------------------------------------- envelopes

@@ -15,8 +15,9 @@ from types import TracebackType
 from typing import Any
 
 from cluster import _pipeline_graph as graphs
-from cluster import files, queue, request
+from cluster import files, logme, queue, request
 from cluster._directory import locked
+from cluster._pipeline_found import settle
 from cluster._pipeline_record import Record
 from cluster._pipeline_steps import Output, Step, ask_at_once
 from cluster._pipeline_submit import hand_over, sort_out
@@ -27,6 +28,8 @@ from cluster.options import canonical_name
 from cluster.spec import DEPENDENCY_TYPES
 
 __all__ = ["Output", "Pipeline", "Step"]
+
+END_S = 60.0  # that long a job may take to end once it is cancelled
 
 
 class Pipeline:
@@ -64,6 +67,7 @@ class Pipeline:
         self.defaults = defaults
         self.steps: dict[str, Step] = {}
         self._submitted = False
+        self._loose: list[Job] = []  # of a submitter that was killed
 
     def add(
         self,
@@ -237,8 +241,9 @@ class Pipeline:
             raise OptionsError(f"pipeline {self.name!r} has no steps. Add some.")
         with locked(self.directory, f"pipeline {self.name!r}"):
             record = Record(self.directory, self.name)
-            record.ask()
             keys = self._keys(order)
+            _end(self.name, settle(record, self.steps, keys, alone=True))
+            record.ask()
             steps = {name: self.steps[name] for name in order}
             wanted = sort_out(self.name, steps, keys, record.entries, set(forced))
             hand_over(steps, wanted, keys, record)
@@ -260,6 +265,7 @@ class Pipeline:
         record = Record(self.directory, self.name)
         if self._submitted:
             return record
+        self._loose = settle(record, self.steps, {}, alone=False)
         for name, step in self.steps.items():
             entry = record.entries.get(name)
             if entry is not None and step.job is None:
@@ -328,7 +334,7 @@ class Pipeline:
         record = self._find_jobs()
         record.ask()
         left = [entry for entry in record.entries.values() if entry.job and not entry.state]
-        answers: dict[str, str] = {}
+        answers = dict(queue.cancel(self._loose))
         for entry in left:
             job = entry.open()
             if job is not None:
@@ -346,6 +352,20 @@ def _each(value: Any) -> list[Any]:
     if not isinstance(value, Iterable):
         return [value]
     return [each for part in value for each in _each(part)]
+
+
+def _end(name: str, loose: list[Job]) -> None:
+    """End parts of arrays of which the rest was never queued: the steps are run anew."""
+    if not loose:
+        return
+    ids = ", ".join(queue.id_of(job) for job in loose)
+    logme.log(
+        f"pipeline {name!r}: its submitter was killed in the middle of an array; what it had "
+        f"queued of that is ended, and the array is run anew: {ids}",
+        "warn",
+    )
+    queue.cancel(loose)
+    queue.wait(loose, END_S, progress=False)
 
 
 def _note_endings(record: Record) -> None:

@@ -20,6 +20,7 @@ __all__ = ["cmd", "open_zipped", "parse_command", "split_file", "which"]
 # Any of these means something to a shell outside (or, $ and `, inside) quotes;
 # a leading NAME=value is an assignment, a leading ~ or # is not a plain word.
 _SHELL = re.compile(r"[|&;<>()$`*?\[\]{}!\n\r]|(?:^|\s)[~#]|^\s*[A-Za-z_]\w*=")
+_QUOTING = re.compile(r"""["'\\]|[^\S \t]""")  # or a blank that is none to a shell
 # Words that only a shell knows how to run.
 _BUILTIN_WORDS = (
     ". : alias bg break case cd command continue declare do done elif else esac eval exec exit "
@@ -53,13 +54,15 @@ def parse_command(text: str) -> list[str]:
     """
     if not text.strip() or "\0" in text:
         raise OptionsError(f"{text!r} is not a command: it is empty or has a NUL in it")
-    try:
-        argv = shlex.split(text)
-    except ValueError as error:
-        if not _SHELL.search(text):
-            raise OptionsError(f"command {text!r} cannot be read: {error}".lower()) from None
-        argv = []  # a here-document, for example: only bash can tell
-    if _SHELL.search(text) or argv[0] in _BUILTINS:
+    argv: list[str] = []  # only bash can tell
+    if not _SHELL.search(text):
+        try:
+            # shlex takes a minute for a word of 3 MB, which a plain text may well have.
+            argv = shlex.split(text) if _QUOTING.search(text) else text.split()
+        except ValueError as error:
+            reason = str(error).lower()
+            raise OptionsError(f"command {text!r} cannot be read: {reason}.") from None
+    if not argv or argv[0] in _BUILTINS:
         return [which("bash") or "/bin/bash", "-c", text]
     return argv
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import signal
 import threading
 import time
@@ -35,6 +36,16 @@ def double(x: int) -> int:
 
 def fail(text: str) -> None:
     raise KeyError(text)
+
+
+def half(x: int) -> int:
+    if x % 2:
+        raise ValueError(f"{x} is odd")
+    return x // 2
+
+
+def notes(error: BaseException) -> Any:
+    return getattr(error, "__notes__", None)
 
 
 def run(main: Awaitable[Any]) -> Any:
@@ -208,6 +219,65 @@ def test_an_array_is_awaited_whole_and_by_element(state_dir: Path) -> None:
         return await cluster.aio.get(array), sorted([await element for element in ended])
 
     assert run(main()) == ([2, 4, 6], [2, 4, 6])
+
+
+def test_an_array_itself_is_awaited_and_gives_its_values_in_order(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    async def main() -> Any:
+        text = f"test {{item}} = soon || {shlex.join(gated(tmp_path / 'gate'))}; echo {{item}}"
+        array = cluster.submit_array(text, ["late", "soon"])
+        waiting = asyncio.ensure_future(anext(awaited(array)))
+        first = await anext(cluster.aio.as_completed(array))
+        assert (first.index, waiting.done()) == (2, False)
+        (tmp_path / "gate").touch()
+        return await waiting, await array
+
+    async def awaited(array: Any) -> AsyncIterator[Any]:
+        yield [result.stdout for result in await array]
+
+    texts, results = run(main())
+    assert texts == [result.stdout for result in results] == ["late\n", "soon\n"]
+
+
+def test_an_awaited_array_raises_what_get_raises(state_dir: Path) -> None:
+    array = cluster.submit_array(half, [4, 3, 2])
+    with pytest.raises(ValueError, match="3 is odd") as told:
+        array.get()
+
+    async def main() -> None:
+        await cluster.JobArray.load(array.id)
+
+    with pytest.raises(ValueError, match="3 is odd") as caught:
+        run(main())
+    assert notes(caught.value) == notes(told.value)
+
+
+def test_cancelling_who_awaits_an_array_leaves_it_alone(state_dir: Path, tmp_path: Path) -> None:
+    async def main() -> Any:
+        array = cluster.submit_array(gated(tmp_path / "gate"), range(2))
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(array, 0.1)
+        assert not array.done
+        (tmp_path / "gate").touch()
+        return [result.exitcode for result in await array]
+
+    assert run(main()) == [0, 0]
+
+
+def test_an_array_of_several_submissions_that_was_retried_is_awaited(
+    state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLUSTER_CFG_QUEUE_MAX_ARRAY", "2")
+
+    async def main() -> Any:
+        array = cluster.submit_array(f"test {{item}} != 2 || test -e {tmp_path}/go", range(5))
+        codes = [result.exitcode for result in await array]
+        (tmp_path / "go").touch()
+        again = array.retry_failed()
+        return codes, [result.exitcode for result in await again], len(again.parts)
+
+    assert run(main()) == ([0, 0, 1, 0, 0], [0, 0, 0, 0, 0], 4)
 
 
 def test_a_timeout_says_how_many_are_left_and_they_go_on(state_dir: Path, tmp_path: Path) -> None:

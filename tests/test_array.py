@@ -6,6 +6,7 @@ import os
 import pickle
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -246,6 +247,21 @@ def test_waiting_for_an_array_is_waiting_for_all_elements(state_dir: Path) -> No
     assert sorted(element.index for element in ended) == [0, 1, 2]
 
 
+def test_one_state_stands_for_all_elements(state_dir: Path, tmp_path: Path) -> None:
+    gate = f"until [ -e {tmp_path}/gate ]; do sleep 0.02; done"
+    array = cluster.submit_array(f"test {{item}} = 1 || {gate}", [1, 2])
+    for _ in cluster.as_completed(array[0], WAIT_S):
+        assert array.state in ("RUNNING", "PENDING")
+
+    (tmp_path / "gate").touch()
+
+    assert array.wait(WAIT_S)
+    assert array.state == "COMPLETED"
+    ended = cluster.submit_array("exit {item}", [3, 0], max_running=1)
+    ended.wait(WAIT_S)
+    assert (ended.state, list(ended.states())) == ("FAILED", ["COMPLETED", "FAILED"])
+
+
 def test_a_job_may_depend_on_an_array_and_on_an_element(state_dir: Path) -> None:
     array = cluster.submit_array("exit {item}", [0, 1])
 
@@ -362,6 +378,12 @@ def test_no_items_are_refused(state_dir: Path) -> None:
 def test_the_indices_are_said_by_the_items_alone(state_dir: Path) -> None:
     with pytest.raises(cluster.OptionsError, match="indices="):
         cluster.submit_array(square, [1], indices="1-3")
+
+
+@pytest.mark.parametrize("words", [{"args": (1,)}, {"kwargs": {"base": 2}}])
+def test_items_and_arguments_do_not_go_together(words: dict[str, Any], state_dir: Path) -> None:
+    with pytest.raises(cluster.OptionsError, match=rf"{next(iter(words))}=.*functools\.partial"):
+        cluster.submit_array(int, ["1"], **words)
 
 
 def test_an_item_that_no_command_can_be_given_is_named(state_dir: Path) -> None:

@@ -49,9 +49,11 @@ def calls() -> Calls:
     return Calls()
 
 
+GATED = 'until [ -e "$0" ]; do sleep 0.02; done; exit'
+
+
 def gated(gate: Path, code: int = 0) -> list[str]:
-    text = 'until [ -e "$0" ]; do sleep 0.02; done; exit "$1"'
-    return ["/bin/sh", "-c", text, str(gate), str(code)]
+    return ["/bin/sh", "-c", f'{GATED} "$1"', str(gate), str(code)]
 
 
 def test_success_and_exit_are_told_of_a_job_that_completed(state_dir: Path, calls: Calls) -> None:
@@ -208,6 +210,67 @@ def test_elements_of_arrays_have_callbacks(state_dir: Path, calls: Calls) -> Non
     Job.load(f"{array.id}_1").on_failure(calls.named("bad"))
 
     assert calls.until(2) == [("good", "COMPLETED"), ("bad", "FAILED")]
+
+
+@pytest.mark.parametrize(("last", "told"), [(0, "success"), (3, "failure")])
+def test_a_whole_array_has_callbacks_that_are_called_once(
+    last: int, told: str, state_dir: Path, tmp_path: Path, calls: Calls
+) -> None:
+    gate = tmp_path / "gate"
+    array = cluster.submit_array(["sh", "-c", f"{GATED} {{item}}", str(gate)], [0, 0, last])
+    seen: list[Any] = []
+
+    chained = (
+        array.on_success(calls.named("success"))
+        .on_failure(calls.named("failure"))
+        .on_exit(seen.append, condition=lambda array: array[2].exitcode == last)
+        .on_exit(calls.named("never"), condition=lambda array: array[2].exitcode == 7)
+        .on_exit(calls.named("exit"))
+    )
+    assert chained is array
+    array[0].on_exit(calls.named("element"))
+    gate.touch()
+
+    assert [name for name, _ in calls.until(3)][1:] == [told, "exit"]
+    assert seen == [array]
+    array.on_exit(calls.named("late"))
+    assert [name for name, _ in calls.until(4)][3:] == ["late"]
+
+
+def test_the_end_of_a_retry_is_another_end(state_dir: Path, tmp_path: Path, calls: Calls) -> None:
+    array = cluster.submit_array(f"test {{item}} = 1 || test -e {tmp_path}/go", [1, 2])
+    array.on_exit(calls.named("first")).on_success(calls.named("not yet"))
+    calls.until(1)
+    (tmp_path / "go").touch()
+
+    array.retry_failed().on_success(calls.named("retried")).on_failure(calls.named("no"))
+
+    assert [name for name, _ in calls.until(2)] == ["first", "retried"]
+
+
+def test_a_coroutine_is_called_with_an_array_in_its_loop(state_dir: Path) -> None:
+    async def main() -> Any:
+        told = asyncio.get_running_loop().create_future()
+
+        async def tell(array: cluster.JobArray) -> None:
+            told.set_result((array, asyncio.get_running_loop()))
+
+        array = cluster.submit_array(abs, [-1, -2])
+        array.on_success(tell)
+        assert await told == (array, asyncio.get_running_loop())
+        return await array
+
+    assert asyncio.run(asyncio.wait_for(main(), LIMIT_S)) == [1, 2]
+
+
+def test_what_an_array_cannot_be_called_with_is_refused(state_dir: Path) -> None:
+    array = cluster.submit_array("true", range(2))
+
+    with pytest.raises(OptionsError, match=r"3 cannot be called with the array"):
+        array.on_exit(3)  # type: ignore[arg-type]
+    with pytest.raises(OptionsError, match=r"'x' cannot be called with the array"):
+        array.on_exit(print, condition="x")  # type: ignore[arg-type]
+    array.wait()
 
 
 def test_what_cannot_be_called_is_refused_at_once(state_dir: Path) -> None:

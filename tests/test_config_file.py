@@ -1,6 +1,7 @@
 """Settings and profiles: where a value comes from, how one is written, what is refused."""
 
 import os
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from cluster import _config_store, config_file, logme
 from cluster._config_store import Edit, new_parser
+from cluster._settings_table import SETTINGS
 from cluster.errors import ConfigError
 from cluster.options import check_arguments
 
@@ -467,3 +469,35 @@ def test_cluster_keywords_prints_help_names_and_json():
     assert '"--cpus-per-task={text}"' in tool("cluster-keywords", "--json", "slurm")[1]
     assert tool("cluster-keywords", "nosuch")[0] == 1
     assert tool("cluster-keywords", "--nosuch")[0] == 2
+
+
+# ---------------------------------------------------------------- the page about it
+
+
+def test_the_page_on_configuration_has_every_setting_with_its_default():
+    page = Path(__file__).parents[1] / "docs" / "configuration.md"
+    told = dict(_rows(page.read_text("utf-8")))
+
+    wanted = {key: _shown(setting.default) for key, setting in SETTINGS.items()}
+    assert told == wanted
+
+
+def _shown(default):
+    if default in (None, {}):
+        return "no default"
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def _rows(text):
+    """Give what the tables say: ((section, key), default)."""
+    sections = []
+    for line in text.split("## Settings")[1].split("\n## ")[0].splitlines():
+        if line.startswith("**"):
+            sections = re.findall(r"`\[(\w+)\]`", line)
+        cells = [cell.strip() for cell in line.split("|")[1:-1]]
+        for name in re.findall(r"`([\w.]+)`", cells[0]) if cells else ():
+            section, _, key = name.rpartition(".")
+            default = cells[1].strip("`") if cells[1].startswith("`") else "no default"
+            yield (section or sections[0], key), default

@@ -53,3 +53,14 @@ def test_a_failed_job_keeps_its_data_through_a_pickle():
     assert type(copy) is errors.JobTimeout
     assert (copy.id, copy.reason, str(copy)) == ("17", "walltime", str(error))
     assert str(copy) == "job 17 (fit) is TIMEOUT: walltime\nThe end of its standard error:\nslow"
+
+
+def test_what_a_function_raised_is_told_once_though_it_is_in_its_error_output_too():
+    text = "Traceback (most recent call last):\nOdd: odd\n"
+
+    error = errors.JobFailed("7", "FAILED", reason=f"it raised Odd: odd\n{text}", stderr_tail=text)
+
+    assert str(error).count("Traceback") == 1
+    assert error.stderr_tail == text
+    other = errors.JobFailed("7", "FAILED", reason="exit code 1", stderr_tail="no file\n")
+    assert str(other).endswith("The end of its standard error:\nno file")

@@ -321,3 +321,11 @@ def test_a_keyword_that_makes_no_sense_is_refused(
 ) -> None:
     with pytest.raises(cluster.OptionsError):
         Executor(**keywords)  # type: ignore[arg-type]
+
+
+def test_what_is_no_function_is_refused_at_once_by_workers_too(state_dir: Path) -> None:
+    with (
+        Executor(reuse=True) as executor,
+        pytest.raises(cluster.OptionsError, match="'echo' is no function"),
+    ):
+        executor.submit("echo")  # type: ignore[arg-type]

@@ -67,6 +67,13 @@ def test_one_function_with_different_arguments_gives_different_calls(fake: FakeS
     assert len({request.payload.data for request in fake.requests if request.payload}) == 3
 
 
+def test_a_job_of_the_list_without_a_command_is_named(fake: FakeScheduler) -> None:
+    with pytest.raises(cluster.OptionsError, match=r"job 1 of the list.*it has 'comand', 'cores'"):
+        cluster.submit_many(["true", {"comand": "true", "cores": 2}])
+
+    assert not fake.requests
+
+
 def test_keywords_of_one_job_do_not_become_those_of_the_next(fake: FakeScheduler) -> None:
     cluster.submit_many(["true", {"command": "true", "cores": 4}, "true"], mem=100)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
@@ -184,6 +185,13 @@ def test_progress_counts_the_calls(state_dir: Path, capsys: pytest.CaptureFixtur
     list(cluster.map(square, range(5), chunk=2, progress=True))
 
     assert "5 of 5 calls done" in capsys.readouterr().err
+
+
+def test_items_without_an_end_are_refused_before_they_fill_the_memory(state_dir: Path) -> None:
+    with pytest.raises(cluster.OptionsError, match=r"count\(0\) has no end.*islice"):
+        cluster.map(square, itertools.count())
+
+    assert list(cluster.map(pow, itertools.count(), [2, 2, 2])) == [0, 1, 4]
 
 
 @pytest.mark.parametrize("chunk", [0, -1, "large", True, 1.5])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import traceback
@@ -71,6 +72,64 @@ def test_a_module_named_by_value_need_not_be_there(
     assert function() == 42
     with pytest.raises(ModuleNotFoundError, match="only_here"):
         runner.load_call(by_name)
+
+
+def test_a_module_travels_by_value_though_another_call_with_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "for_both.py").write_text("def answer():\n    return 42\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for_both = importlib.import_module("for_both")
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow:
+        def __reduce__(self) -> Any:
+            begun.set()
+            go_on.wait(10)
+            return int, ()
+
+    class Overtaken:
+        def __reduce__(self) -> Any:
+            go_on.set()
+            first.join()
+            return int, ()
+
+    first = threading.Thread(target=lambda: payload.dump(print, (Slow(),), by_value=["for_both"]))
+    first.start()
+    begun.wait(10)
+    made = payload.dump(print, (Overtaken(), for_both.answer), by_value=["for_both"]).data
+    monkeypatch.delitem(sys.modules, "for_both")
+    (tmp_path / "for_both.py").unlink()
+    importlib.invalidate_caches()
+
+    _, (_, answer), _ = runner.load_call(made)
+
+    assert answer() == 42
+
+
+def test_a_spawned_process_sends_what_its_script_has(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import multiprocessing, sys\n"
+        "from cluster import _item_pickle, payload\n"
+        "class Item:\n"
+        "    pass\n"
+        "def call(item):\n"
+        "    return Item\n"
+        "def child():\n"
+        "    open('call', 'wb').write(payload.dump(call, (Item(),)).data)\n"
+        "    open('item', 'wb').write(_item_pickle.dumps(Item()))\n"
+        "if __name__ == '__main__':\n"
+        "    process = multiprocessing.get_context('spawn').Process(target=child)\n"
+        "    process.start()\n"
+        "    process.join()\n"
+    )
+    subprocess.run([sys.executable, script], cwd=tmp_path, check=True)
+
+    function, (item,), _ = runner.load_call((tmp_path / "call").read_bytes())
+
+    assert function(item).__name__ == "Item"
+    assert type(pickle.loads((tmp_path / "item").read_bytes())).__name__ == "Item"
 
 
 def test_imports_are_there_for_the_function() -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 
 import cluster
 from cluster import _pipeline_graph as graphs
+from cluster._pipeline_record import Record
 from cluster.errors import ClusterError, JobCancelled, OptionsError, PayloadError
 from cluster.local import lifecycle
 from cluster.pipeline import Pipeline
@@ -584,6 +587,171 @@ def test_another_process_sees_and_ends_what_this_one_submitted(here: Path) -> No
     assert list(other.cancel()) == ["1"]
     assert first.wait(WAIT_S) is False
     assert other.status() == {"slow": "CANCELLED"}
+
+
+# ---------------------------------------------------------------- killed while it submits
+
+
+# Each job writes down that it ran; the array is of two submissions.
+STEPS = """
+import os, signal, sys
+import cluster
+from cluster import _array_store as store, _pipeline_submit as handing
+from cluster._pipeline_record import Record
+from cluster._pipeline_steps import Step
+
+os.environ["CLUSTER_CFG_QUEUE_MAX_ARRAY"] = "2"
+
+def noted(name):
+    with open("ran", "a") as file:
+        file.write(f"{name}\\n")
+    if name == "item 2" and not os.path.exists("repaired"):
+        raise ValueError(name)
+    return name
+
+def pipeline():
+    p = cluster.Pipeline("it's [x]")
+    first = p.add(noted, "first", name="first")
+    p.add("echo then >> ran", name="then", depends_on=first, comment="a remark of mine")
+    items = p.add(noted, items=["item 1", "item 2", "item 3"], name="items", depends_on="then")
+    p.add(noted, "last", name="last", depends_on=items)
+    return p
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dying_at(number, function):
+    calls = []
+    def counting(*args, **kwargs):
+        calls.append(args)
+        return die() if len(calls) == number else function(*args, **kwargs)
+    return counting
+"""
+AFTERWARDS = "p = pipeline(); made = list(p.submit()); p.wait(30, progress=False); print(made)"
+ONCE = ["first", "item 1", "item 2", "item 3", "then"]
+
+
+def python(text: str) -> subprocess.CompletedProcess[str]:
+    Path("steps.py").write_text(STEPS)
+    code = f"from steps import *\n{text}"
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+
+
+def lines_of(path: str) -> list[str]:
+    return sorted(Path(path).read_text().splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("killed", "submitted_anew"),
+    [
+        ("handing._queue = die", ["first", "then", "items", "last"]),
+        ("Step.submit_items = die", ["items", "last"]),
+        ("store.keep = die", ["last"]),
+        ("store.keep_layout = die", ["last"]),
+        ("Step.make = dying_at(6, Step.make)", ["last"]),
+        ("Record.write = dying_at(2, Record.write)", []),
+    ],
+    ids=["before anything", "before the array", "before the array is known",
+         "while the array is written down", "before the last step", "before the record is whole"],
+)  # fmt: skip
+def test_a_submitter_that_is_killed_leaves_no_step_to_be_run_twice(
+    killed: str, submitted_anew: list[str], here: Path
+) -> None:
+    done = python(f"{killed}\npipeline().submit()")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    again = python(AFTERWARDS)
+
+    assert again.stdout == f"{submitted_anew}\n", again.stderr
+    assert lines_of("ran") == ONCE
+    assert {job.name: job.comment for job in infos()}["it's [x].then"].startswith("a remark of")
+    (here / "repaired").touch()
+    assert python(AFTERWARDS).stdout == "['items', 'last']\n"
+    assert lines_of("ran") == sorted([*ONCE, "item 2", "last"])
+    assert python(AFTERWARDS).stdout == "[]\n"
+
+
+def infos() -> list[Any]:
+    return cluster.queue.scheduler_for("local").named("*")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", ["store.keep_layout = die", "Step.make = die"])
+def test_a_retry_of_elements_whose_submitter_was_killed_is_not_made_twice(
+    killed: str, here: Path
+) -> None:
+    assert python(AFTERWARDS).returncode == 0
+    (here / "repaired").touch()
+    dies = killed.replace("Step.make = die", "Step.make = dying_at(2, Step.make)")
+    done = python(f"{dies}\npipeline().submit()")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    again = python(AFTERWARDS)
+
+    assert again.stdout == "['last']\n", again.stderr
+    assert lines_of("ran") == sorted([*ONCE, "item 2", "last"])
+    assert python(AFTERWARDS).stdout == "[]\n"
+
+
+@pytest.mark.slow
+def test_parts_of_an_array_that_was_not_queued_whole_are_ended_and_it_is_run_anew(
+    here: Path,
+) -> None:
+    os.mkfifo("fifo")
+    text = """
+def waiting():
+    p = cluster.Pipeline("p")
+    p.add('test "$GO" || cat fifo; echo {item} >> ran', items=[1, 2, 3], name="items")
+    return p
+"""
+    kill = "store.keep = die\nos.environ['CLUSTER_CFG_QUEUE_MAX_ARRAY'] = '1'"
+    done = python(f"{text}\n{kill}\nwaiting().submit()")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    go = "p = waiting(); print(list(p.submit())); p.wait(30, progress=False)"
+    again = python(f"{text}\nos.environ['GO'] = 'on'\n{go}")
+
+    assert again.stdout == "['items']\n", again.stderr
+    assert "killed in the middle of an array" in again.stderr
+    assert [info.state for info in infos()] == ["CANCELLED"] * 3 + ["COMPLETED"] * 2
+    assert lines_of("ran") == ["1", "2", "3"]
+
+
+@pytest.mark.slow
+def test_jobs_of_a_submitter_that_was_killed_can_be_seen_and_ended(here: Path) -> None:
+    os.mkfifo("fifo")
+    text = "p = cluster.Pipeline('p'); p.add('cat fifo', name='a'); p.add('cat fifo', items=[1])"
+    done = python(f"{text}\nstore.keep = die\np.submit()")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+    other = Pipeline("p")
+    other.add("cat fifo", name="a")
+
+    assert other.status()["a"] in ("PENDING", "RUNNING")
+    assert sorted(other.cancel()) == ["1", "2"]
+    assert other.wait(WAIT_S, progress=False) is False
+
+
+@pytest.mark.slow
+def test_a_value_that_was_put_aside_comes_back_if_nothing_was_queued(here: Path) -> None:
+    first = Pipeline("p")
+    first.add(one, name="one")
+    assert ran(first) == ["one"]
+    path = first["one"].values[0]
+    record = Record(here / "p.pipeline", "p")
+    record.begin({"one": replace(record.entries["one"], state="")})
+    os.replace(path, f"{path}.before")  # killed here
+
+    again = Pipeline("p")
+    again.add(one, name="one")
+
+    assert again.submit() == {}
+    assert again["one"].get() == 1
+    assert not os.path.exists(f"{path}.before")
 
 
 @pytest.mark.slow

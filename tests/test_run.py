@@ -55,6 +55,20 @@ def test_what_is_no_command_is_refused(text):
         run.parse_command(text)
 
 
+def test_a_quote_that_is_not_closed_is_told_with_the_text_as_it_was():
+    with pytest.raises(OptionsError, match='"echo \'Not Closed" cannot be read: no closing'):
+        run.parse_command("echo 'Not Closed")
+
+
+@pytest.mark.timeout(10)
+def test_a_long_word_is_split_in_no_time():
+    assert run.parse_command("echo " + "x" * 3_000_000) == ["echo", "x" * 3_000_000]
+
+
+def test_a_blank_that_is_none_to_a_shell_splits_nothing():
+    assert run.parse_command("echo a\u00a0b\x0bc") == ["echo", "a\u00a0b\x0bc"]
+
+
 @settings(max_examples=60)
 @given(st.text("ab 'c\"\\\t=~#%^,.:-é", max_size=12))
 @example("a\\\\b 'c'\\''d'")

@@ -16,6 +16,7 @@ imported only when that verb is used, for `cluster list` has 120 ms.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -70,6 +71,9 @@ Exit codes:
 Completion in the shell, here bash (also: zsh_source, fish_source):
   eval "$(_CLUSTER_COMPLETE=bash_source cluster)"
 """
+
+
+_CANNOT_WRITE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 
 
 class Verbs(click.Group):
@@ -140,6 +144,7 @@ def run(args: Sequence[str] | None = None) -> int:
 
 def guard(main: Callable[[], object]) -> int:
     """Run a command of click's and turn every end it can have into an exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a name must not fail for the locale's sake
             stream.reconfigure(errors="backslashreplace")
@@ -152,15 +157,29 @@ def guard(main: Callable[[], object]) -> int:
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
     except BrokenPipeError:
-        _silence()
+        silence()
         return FAILED
     except ClusterError as error:
         complain(error)
         return exit_code(error)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        silence()
+        complain(f"the output cannot be written: {error.strerror}. Make room, or write elsewhere.")
+        return FAILED
     return code if isinstance(code, int) else 0
 
 
-def _silence() -> None:
+def _open_closed_streams() -> None:
+    """Give a program that was started with `>&-` streams that lead nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115 (to the end)
+            setattr(sys, name, stream)
+
+
+def silence() -> None:
     """Point stdout nowhere, so that the interpreter's last flush is not heard."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

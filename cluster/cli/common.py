@@ -95,7 +95,10 @@ def read_ids(texts: Iterable[str]) -> tuple[str, ...]:
     Raises:
         OptionsError: a text that cannot be an id.
     """
-    words = [word for text in texts for word in text.split(",") if word]
+    words: list[str] = []
+    for text in texts:
+        # An empty text is somebody's empty variable: doing nothing would look like success.
+        words += [word for word in text.split(",") if word] or [text]
     for word in words:
         if not _ID.match(word):
             raise OptionsError(

@@ -75,10 +75,10 @@ def _python() -> Iterator[Finding]:
 
 
 def _state_directory() -> Iterator[Finding]:
-    from cluster.local import places
+    from cluster.local import election, places
 
     path = places.state_dir()
-    kind = file_system(path, _mounts())
+    kind = election.filesystem_of(path)
     remote = kind.startswith(_REMOTE)
     yield Finding(
         "state directory",
@@ -94,31 +94,6 @@ def _state_directory() -> Iterator[Finding]:
         f"only {free} MiB are free for the queue in {path}. Make room."
         if free < _LEAST_FREE_MIB else "",
     )  # fmt: skip
-
-
-def _mounts() -> str:
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def file_system(path: str, mounts: str) -> str:
-    """Find the type of the file system that holds `path`.
-
-    Args:
-        path: real and absolute.
-        mounts: the text of /proc/mounts.
-    """
-    best, kind = "", "unknown"
-    for line in mounts.splitlines():
-        _, point, found, *_ = line.split(" ")
-        point = point.replace("\\040", " ")
-        inside = path == point or path.startswith(point.rstrip("/") + "/")
-        if inside and len(point) >= len(best):
-            best, kind = point, found
-    return kind
 
 
 def _capacity() -> Iterator[Finding]:

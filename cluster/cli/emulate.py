@@ -31,7 +31,8 @@ _PASSED_ON = (signal.SIGINT, signal.SIGQUIT)  # the terminal sends them to the p
 @click.option("--memory", metavar="SIZE", help="Memory that it has: 16GB.")
 @click.option("--gpus", type=click.IntRange(0), help="Gpus that it has.")
 @click.option(
-    "--partition", "partitions", multiple=True, metavar="NAME[:cores=N][:memory=SIZE][:time=T]",
+    "--partition", "partitions", multiple=True,
+    metavar="NAME[:cores=N][:memory=SIZE][:nodes=N][:time=T]",
     help="A partition (queue) of it; may be given several times.",
 )  # fmt: skip
 @click.option("--strict", is_flag=True, help="Refuse what is not supported, or does not fit.")

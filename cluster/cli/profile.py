@@ -12,7 +12,7 @@ from cluster.cli.app import NOT_THERE, complain
 from cluster.cli.common import json_option, print_json, print_lines
 from cluster.cli.text import fields, safe
 from cluster.cli.values import assignments
-from cluster.errors import OptionsError
+from cluster.errors import ConfigError, OptionsError
 
 _pairs = click.argument("pairs", nargs=-1, required=True, metavar="KEYWORD=VALUE...")
 _name = click.argument("name", metavar="NAME")
@@ -62,7 +62,7 @@ def show(name: str, as_json: bool) -> int:
 @_pairs
 def add(name: str, pairs: tuple[str, ...]) -> None:
     """Make a profile, in place of an earlier one of this name."""
-    config_file.set_profile(name, read_keywords(pairs))
+    config_file.set_profile(name, read_keywords(pairs, name))
 
 
 @command.command()
@@ -73,14 +73,11 @@ def edit(name: str, pairs: tuple[str, ...], gone: tuple[str, ...]) -> int:
     """Change some keywords of a profile and keep the others."""
     if not pairs and not gone:
         raise click.UsageError("Say what to change: KEYWORD=VALUE or --delete KEYWORD.")
-    if config_file.get_profile(name) is None:
+    if name not in config_file.profile_names():
         return _missing(name)
-    section = "default" if name == "default" else f"profile {name}"
-    for key, value in read_keywords(pairs).items():
-        config_file.set(section, key, value)
+    removed = config_file.edit_profile(name, read_keywords(pairs, name), gone)
     return _report_missing(
-        (key for key in gone if not config_file.delete(section, key.replace("-", "_"))),
-        f"profile {name} has no keyword",
+        (key for key in gone if key not in removed), f"profile {name} has no keyword"
     )
 
 
@@ -88,6 +85,13 @@ def edit(name: str, pairs: tuple[str, ...], gone: tuple[str, ...]) -> int:
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 def remove(names: tuple[str, ...]) -> int:
     """Remove profiles."""
+    for name in names:
+        left = [heir for heir in config_file.heirs(name) if heir not in names]
+        if left:
+            raise ConfigError(
+                f"profile {left[0]!r} inherits {name!r}. Remove both, or: "
+                f"cluster profile edit {left[0]} --delete {config_file.INHERITS}"
+            )
     return _report_missing((name for name in names if not _remove(name)), "there is no profile")
 
 
@@ -122,22 +126,30 @@ def reset(yes: bool) -> None:
     config_file.reset_profiles()
 
 
-def read_keywords(pairs: Iterable[str]) -> dict[str, Any]:
+def read_keywords(pairs: Iterable[str], name: str = "") -> dict[str, Any]:
     """Read `KEYWORD=VALUE` texts and check them as a submission would.
+
+    Args:
+        pairs: the texts.
+        name: the profile that they are for.
 
     Returns:
         Keyword to text, as the user wrote it.
 
     Raises:
-        OptionsError: an unknown keyword, or a value that it does not accept.
+        OptionsError: an unknown keyword, a value that it does not accept, or a
+            profile that cannot be inherited from.
     """
     found = {k.replace("-", "_"): v for k, v in assignments(pairs, "keyword").items()}
     if not found:
         return found
     options.check_arguments({k: v for k, v in found.items() if k != config_file.INHERITS})
-    for parent in filter(None, found.get(config_file.INHERITS, "").replace(",", " ").split()):
-        if config_file.get_profile(parent) is None:
-            raise OptionsError(f"there is no profile {parent!r} to inherit from")
+    try:
+        config_file.check_parents(
+            name, found.get(config_file.INHERITS, "").replace(",", " ").split()
+        )
+    except ConfigError as error:
+        raise OptionsError(str(error)) from None
     return found
 
 

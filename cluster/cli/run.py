@@ -17,15 +17,13 @@ Ctrl-C does not wait.  A closed terminal (SIGHUP) leaves the job alone.
 
 from __future__ import annotations
 
-import os
 import signal
-import sys
 from types import FrameType
 from typing import Any
 
 import click
 
-from cluster.cli.app import TIMED_OUT, complain
+from cluster.cli.app import TIMED_OUT, complain, silence
 from cluster.cli.common import local_client
 from cluster.cli.follow import Tail, follow, to_stderr, to_stdout
 from cluster.cli.job_options import CONTEXT, command_line, job_options, keywords
@@ -124,8 +122,15 @@ def _see_it_through(id: str, interrupts: Interrupts, *, verbose: bool) -> int:
         return _cancel(id, tails, interrupt.code)
     except BrokenPipeError:
         # Whoever read us has gone: a command typed here would get SIGPIPE now.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return _cancel(id, [], _PIPE_CLOSED)
+    except OSError as error:
+        silence()
+        complain(
+            f"what job {id} prints cannot be written here: {error.strerror}. The job is left "
+            f"alone; cluster logs {id} prints it again."
+        )
+        return NO_CODE
     _say_how_it_ended(job, verbose=verbose)
     return job_code(job)
 

@@ -114,7 +114,7 @@ def _cell(value: Any, name: str) -> str:
 
 
 def _jsonable(rows: list[dict[str, Any]]) -> Any:
-    from dataclasses import asdict
+    from msgspec.structs import asdict
 
     return [
         {k: asdict(v) if k == "usage" and v is not None else _plain(v) for k, v in row.items()}

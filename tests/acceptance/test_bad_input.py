@@ -254,3 +254,14 @@ def test_run_says_the_same_and_has_a_code_of_its_own(here: Path, cli: Cli) -> No
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "'90'" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("list", "-n"), ("cancel", "-n"), ("submit", "-o")])
+def test_text_that_is_no_text_is_told_in_a_sentence(
+    here: Path, cli: Cli, words: tuple[str, str]
+) -> None:
+    done = cli(*words, b"comment=\xff", *(["true"] if words[0] == "submit" else []))
+
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "is not UTF-8" in done.stderr

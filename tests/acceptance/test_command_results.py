@@ -24,7 +24,9 @@ BOTH = "echo out; echo err >&2; exit 3"
         ("exit 255", 255, None, "FAILED"),
         ("kill -9 $$", 137, 9, "FAILED"),
         ("kill -TERM $$", 143, 15, "FAILED"),
-        ("exit 137", 137, None, "FAILED"),
+        ("exit 137", 137, 9, "FAILED"),  # no cluster could tell this from `kill -9`
+        ("exit 192", 192, 64, "FAILED"),
+        ("exit 193", 193, None, "FAILED"),
     ],
 )
 def test_get_gives_code_and_signal(

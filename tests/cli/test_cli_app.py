@@ -143,6 +143,34 @@ def test_an_unusable_state_directory_is_one_sentence(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "code", "advice"),
+    [("list", 1, "write elsewhere"), ("run -- echo x", 125, "cluster logs 2")],
+)
+def test_a_full_disk_behind_stdout_is_one_sentence(
+    cli: Cli, words: str, code: int, advice: str
+) -> None:
+    cli("submit", "--hold", "true")
+
+    done = cli.program("bash", "-c", f'"$@" {words} > /dev/full', "-", *cli.argv)
+
+    assert done.returncode == code
+    assert len(done.stderr.splitlines()) == 1
+    assert "No space left on device" in done.stderr
+    assert advice in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", ["list", "run -- sh -c 'echo x; echo y >&2'", "submit true"])
+def test_streams_that_are_closed_are_nobody_s_trouble(cli: Cli, words: str) -> None:
+    done = cli.program("bash", "-c", f'"$@" {words} <&- >&-', "-", *cli.argv)
+
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+    assert cli.program("bash", "-c", f'"$@" {words} 2>&-', "-", *cli.argv).returncode == 0
+
+
+@pytest.mark.slow
 def test_a_reader_that_left_early_is_no_error_to_talk_about(cli: Cli) -> None:
     cli("submit", "--hold", "-a", "1-3000", "true")
 

@@ -55,14 +55,6 @@ def test_the_status_tells_of_a_paused_queue_how_to_go_on() -> None:
     assert "2 pending, 1 running" in text
 
 
-def test_the_file_system_is_that_of_the_longest_mount_point() -> None:
-    mounts = "d / ext4 rw 0 0\nh /home nfs4 rw 0 0\nx /home/a\\040b tmpfs rw 0 0\n"
-
-    found = [doctor.file_system(p, mounts) for p in ("/var/x", "/home/me", "/home/a b/c", "/homes")]
-
-    assert found == ["ext4", "nfs4", "tmpfs", "ext4"]
-
-
 def test_the_doctor_finds_an_older_server_and_a_paused_queue() -> None:
     problems = [f.problem for f in doctor.server_findings(STATUS, "1.1") if f.problem]
 

@@ -74,6 +74,43 @@ def test_editing_a_profile_keeps_it_an_heir(capsys: Capture) -> None:
     assert output(capsys, "profile", "show", "heir") == "mem    2G\ncores  3\n"
 
 
+def test_editing_a_profile_replaces_a_keyword_under_its_other_name(capsys: Capture) -> None:
+    app.run(["profile", "add", "big", "mem=1G", "cpus=2"])
+    app.run(["profile", "edit", "big", "memory=2G", "-d", "cores"])
+
+    assert output(capsys, "profile", "show", "big") == "memory  2G\n"
+
+
+@pytest.mark.parametrize("verb", ["edit", "add"])
+def test_a_profile_cannot_become_its_own_heir(verb: str, capsys: Capture) -> None:
+    app.run(["profile", "add", "base", "mem=1G"])
+    app.run(["profile", "add", "heir", "inherits=base"])
+
+    assert app.run(["profile", verb, "base", "inherits=heir"]) == 2
+    assert "base -> heir -> base" in capsys.readouterr().err
+    assert output(capsys, "profile", "show", "heir") == "mem  1G\n"
+
+
+def test_a_profile_with_heirs_is_removed_only_with_them(capsys: Capture) -> None:
+    app.run(["profile", "add", "base", "mem=1G"])
+    app.run(["profile", "add", "heir", "inherits=base"])
+
+    assert app.run(["profile", "remove", "base"]) == 1
+    assert "cluster profile edit heir --delete inherits" in capsys.readouterr().err
+    assert app.run(["profile", "remove", "base", "heir"]) == 0
+
+
+def test_a_profile_whose_parent_is_gone_can_be_repaired(capsys: Capture) -> None:
+    app.run(["profile", "add", "base", "mem=1G"])
+    app.run(["profile", "add", "heir", "inherits=base", "cores=2"])
+    app.run(["config", "delete", "profile base"])
+
+    assert app.run(["profile", "list"]) == 1
+    assert "cluster profile edit heir --delete inherits" in capsys.readouterr().err
+    assert app.run(["profile", "edit", "heir", "--delete", "inherits"]) == 0
+    assert output(capsys, "profile", "list") == "heir  cores=2\n"
+
+
 @pytest.mark.parametrize(
     "args",
     [

@@ -7,6 +7,7 @@ import time
 import pytest
 
 from cluster.cli import values
+from cluster.cli.common import read_ids
 from cluster.errors import OptionsError
 from cluster.spec import Dependency
 from cluster.states import FINAL
@@ -87,3 +88,16 @@ def test_since_looks_back() -> None:
 def test_a_moment_that_cannot_be_read_is_refused_with_the_accepted_forms(text: str) -> None:
     with pytest.raises(OptionsError, match="Write 14:30"):
         values.since(text, now=NOON)
+
+
+# ---------------------------------------------------------------- ids
+
+
+def test_ids_are_read_each_once_and_in_order() -> None:
+    assert read_ids(["7,3_1", "007"]) == ("7", "3_1")
+
+
+@pytest.mark.parametrize("text", ["", ",", " ", "x", "1_", "1 2"])
+def test_what_is_no_id_is_refused_an_empty_variable_too(text: str) -> None:
+    with pytest.raises(OptionsError, match="is not the id of a job"):
+        read_ids(["1", text])

@@ -13,7 +13,7 @@ from cluster.testing.contract import Site
 
 @pytest.fixture(scope="module")
 def site(module_state: Path, tmp_path_factory: pytest.TempPathFactory) -> Site:
-    """Four cores, whatever the machine has: the suite's jobs mostly wait."""
+    """Four cores at most: the suite's jobs mostly wait."""
     os.environ["CLUSTER_QTYPE"] = "local"
     os.environ["CLUSTER_CFG_LOCAL_CORES"] = "4"
     return Site("local", tmp_path_factory.mktemp("jobs"), patience_s=20.0)

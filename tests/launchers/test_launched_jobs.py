@@ -77,7 +77,7 @@ def test_the_written_script_starts_the_ranks_too(
     [
         ("true", {"launcher": "mpirum"}, "launcher 'mpirum' is unknown"),
         ("true", {"launcher": "srun"}, "Use launcher='mpi'"),
-        (print, {"launcher": "mpi"}, "launcher needs a command"),
+        (print, {"launcher": "mpi"}, r"needs a command, and builtins\.print is .* Submit a script"),
         (["true", ":", "true"], {"launcher": "mpi", "tasks": 2}, "2 of 2 programs have no -n"),
         ("no-such-program", {"launcher": "mpi"}, "'no-such-program' is not on the job's PATH"),
         ("true", {"launcher": "/no/mpiexec"}, "needs /no/mpiexec, which is not on the job's PATH"),

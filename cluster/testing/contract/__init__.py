@@ -16,11 +16,15 @@ the suite checks that the user is told that sentence.
 # ruff: noqa: F403  a table of contents
 from cluster.testing.contract.arrays import *
 from cluster.testing.contract.dependencies import *
+from cluster.testing.contract.helping import *
 from cluster.testing.contract.job_arrays import *
+from cluster.testing.contract.launching import *
 from cluster.testing.contract.limits import *
 from cluster.testing.contract.many import *
+from cluster.testing.contract.pipelines import *
 from cluster.testing.contract.results import *
 from cluster.testing.contract.site import *
 from cluster.testing.contract.steering import *
 from cluster.testing.contract.surroundings import *
+from cluster.testing.contract.sweeps import *
 from cluster.testing.contract.telling import *

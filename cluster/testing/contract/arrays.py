@@ -98,6 +98,7 @@ def test_one_element_is_cancelled_and_the_others_go_on(site: Site, gate: Gate) -
         site.until_state(element, "RUNNING")
 
         element.cancel()
+        assert site.end(element) == ["CANCELLED"]  # before the gate lets it end by itself
         gate.open()
 
         other = cluster.Job.load(f"{array.id}_1", site.qtype)

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import subprocess
 from concurrent import futures
+from typing import Any
 
 import pytest
 
 import cluster
+from cluster.errors import OptionsError
 from cluster.testing import work
-from cluster.testing.contract.site import Site
+from cluster.testing.contract.site import Gate, Site
 
 __all__ = [
+    "test_a_map_ends_at_the_call_that_raises_and_says_which_it_was",
     "test_a_map_gives_values_in_order",
     "test_an_array_gives_an_item_to_each_element",
     "test_an_array_larger_than_the_site_allows_is_seen_as_one",
+    "test_an_executor_ends_a_call_that_nobody_wants",
     "test_an_executor_makes_each_call_in_a_job",
+    "test_an_executor_with_workers_that_stay_is_for_this_machine",
     "test_failed_elements_run_again_with_their_items_and_indices",
     "test_items_in_commands_are_one_word_each",
 ]
 
 
-def _array(site: Site, command: object, items: object, **options: object) -> cluster.JobArray:
-    words = {"qtype": site.qtype, "filedir": site.folder, **site.options, **options}
-    array = cluster.submit_array(command, items, **words)  # type: ignore[arg-type]
+def _array(site: Site, command: Any, items: Any, **options: Any) -> cluster.JobArray:
+    array = cluster.submit_array(command, items, **site.words(**options))
     site.jobs += array.parts
     return array
 
@@ -33,11 +38,7 @@ def test_an_array_gives_an_item_to_each_element(site: Site) -> None:
 
         assert array.get(site.patience_s) == [5, 7, 9]
         assert array.states() == {"COMPLETED": 3}
-        assert [value for value in _array(site, work.add, range(3)).get(site.patience_s)] == [
-            0,
-            1,
-            2,
-        ]
+        assert _array(site, work.add, range(3)).get(site.patience_s) == [0, 1, 2]
 
 
 def test_items_in_commands_are_one_word_each(site: Site) -> None:
@@ -79,16 +80,23 @@ def test_an_array_larger_than_the_site_allows_is_seen_as_one(
 
 
 def test_a_map_gives_values_in_order(site: Site) -> None:
-    words = {"qtype": site.qtype, "filedir": site.folder, **site.options}
-
-    values = cluster.starmap(work.add, [(n, 1) for n in range(20)], chunk=10, **words)
+    values = cluster.starmap(work.add, [(n, 1) for n in range(20)], chunk=10, **site.words())
 
     assert list(values) == list(range(1, 21))
 
 
+def test_a_map_ends_at_the_call_that_raises_and_says_which_it_was(site: Site) -> None:
+    values = cluster.map(lambda x: 6 / x, [3, 2, 0, 1], chunk=2, **site.words())
+
+    assert [next(values), next(values)] == [2.0, 3.0]
+    with pytest.raises(ZeroDivisionError) as caught:
+        next(values)
+
+    assert any("item 2" in note for note in getattr(caught.value, "__notes__", ()))
+
+
 def test_an_executor_makes_each_call_in_a_job(site: Site) -> None:
-    words = {"qtype": site.qtype, "filedir": site.folder, **site.options}
-    with cluster.Executor(**words) as executor:
+    with cluster.Executor(**site.words()) as executor:
         good, bad = executor.submit(work.add, 2, b=3), executor.submit(work.fail, "x")
 
         ended = futures.wait([good, bad], site.patience_s)
@@ -96,3 +104,30 @@ def test_an_executor_makes_each_call_in_a_job(site: Site) -> None:
         assert not ended.not_done
         assert good.result() == 5
         assert isinstance(bad.exception(), KeyError)
+
+
+def test_an_executor_ends_a_call_that_nobody_wants(site: Site, gate: Gate) -> None:
+    with cluster.Executor(**site.words()) as executor:
+        future: Any = executor.submit(subprocess.run, gate.command(), check=True)
+        job = future.job
+        site.jobs.append(job)
+        site.until_state(job, "RUNNING")
+
+        assert future.cancel()
+
+        assert site.end(job) == ["CANCELLED"]
+        with pytest.raises(futures.CancelledError):
+            future.result(site.patience_s)
+
+
+def test_an_executor_with_workers_that_stay_is_for_this_machine(site: Site) -> None:
+    words = site.words(reuse=True)
+    if site.qtype != "local":
+        with pytest.raises(OptionsError, match=rf"this machine only: jobs of {site.qtype} run"):
+            cluster.Executor(**words)
+        return
+
+    with cluster.Executor(max_workers=1, **words) as executor:
+        values = list(executor.map(work.add, range(5), range(5), timeout=site.patience_s))
+
+    assert values == [0, 2, 4, 6, 8]

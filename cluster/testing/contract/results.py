@@ -17,6 +17,7 @@ __all__ = [
     "test_a_function_gives_its_value",
     "test_a_function_is_called_with_its_keyword_arguments",
     "test_a_function_s_exception_comes_back_with_its_traceback_and_its_cause",
+    "test_a_function_that_ended_with_the_code_of_a_signal_names_the_signal",
     "test_a_lambda_and_what_it_closes_over_travel",
     "test_a_large_value_comes_back",
     "test_a_text_is_read_by_a_shell",
@@ -73,13 +74,17 @@ def test_sys_exit_of_a_function_is_its_exit_code(site: Site) -> None:
     assert (caught.value.exitcode, job.state, job.exitcode) == (3, "FAILED", 3)
 
 
-@pytest.mark.parametrize("code", [0, 3, 99, 100, 137, 255])
-def test_a_command_gives_its_exit_code(site: Site, code: int) -> None:
+@pytest.mark.parametrize(
+    ("code", "signal"),
+    [(0, None), (3, None), (99, None), (100, None), (137, 9), (255, None)],
+)
+def test_a_command_gives_its_exit_code(site: Site, code: int, signal: int | None) -> None:
     job = site.submit(["sh", "-c", f"exit {code}"])
 
     result = job.get(site.patience_s)
 
     assert (tuple(result), job.exitcode) == ((code, "", ""), code)
+    assert (result.signal, job.ended_by) == (signal, signal)
     assert job.state == ("FAILED" if code else "COMPLETED")
 
 
@@ -89,6 +94,26 @@ def test_a_command_that_a_signal_ended_says_which(site: Site) -> None:
     result = job.get(site.patience_s)
 
     assert (result.exitcode, result.signal, job.state) == (140, 12, "FAILED")
+
+
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_a_function_that_ended_with_the_code_of_a_signal_names_the_signal(
+    site: Site, how: str
+) -> None:
+    def leave(how: str) -> None:
+        import os
+
+        if how == "exit":
+            os._exit(137)
+        os.kill(os.getpid(), 9)
+
+    job = site.submit(leave, (how,))
+
+    with pytest.raises(cluster.JobFailed) as caught:
+        job.get(site.patience_s)
+
+    assert (caught.value.exitcode, caught.value.signal) == (137, 9)
+    assert (job.state, job.exitcode, job.ended_by) == ("FAILED", 137, 9)
 
 
 def test_both_outputs_of_a_command_come_back_as_they_were_written(site: Site) -> None:

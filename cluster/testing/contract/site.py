@@ -51,10 +51,13 @@ class Site:
     many: int = 200
     jobs: list[cluster.Job] = field(default_factory=list)
 
+    def words(self, **options: Any) -> dict[str, Any]:
+        """Give the keywords of every job of this scheduler, and others."""
+        return {"qtype": self.qtype, "filedir": self.folder, **self.options, **options}
+
     def job(self, command: Any, args: Any = None, **options: Any) -> cluster.Job:
         """Make a job of this scheduler."""
-        words = {"qtype": self.qtype, "filedir": self.folder, **self.options, **options}
-        job = cluster.Job(command, args, **words)
+        job = cluster.Job(command, args, **self.words(**options))
         self.jobs.append(job)
         return job
 
