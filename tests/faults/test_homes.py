@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -60,9 +61,10 @@ def test_row_49_two_machines_that_share_a_home_have_a_queue_each(
 
 def cli(*words: str, env: dict[str, str] | None = None, before: tuple[str, ...] = ()) -> tuple:
     argv = [*before, *CLI, *words]
-    done = subprocess.run(
-        argv, capture_output=True, text=True, timeout=60, env={**os.environ, **(env or {})}
-    )
+    # Under a limit of file size Python would leave byte code behind that is cut short.
+    kept = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(env or {})}
+    # From "/": another user may not be able to enter where this tree is.
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=kept, cwd="/")
     return done.returncode, done.stdout, done.stderr
 
 
@@ -104,6 +106,20 @@ def test_row_50_a_quota_is_told_as_one_and_nothing_is_queued(state_dir: Path) ->
     assert str(state_dir) in said
     lifecycle.stop_everything(state_dir)
     assert cli("list", "--all", "--json")[1].strip() == "[]"
+
+
+def test_a_limit_of_file_size_that_a_server_cannot_pass_by_is_named_at_once(
+    state_dir: Path,
+) -> None:
+    began = time.monotonic()
+
+    code, _, said = cli("run", "true", before=("prlimit", "--fsize=102400"))
+
+    assert code == 125
+    assert "beyond 100 KiB here (ulimit -f)" in said
+    assert str(state_dir) in said
+    assert time.monotonic() - began < 10
+    assert cli("run", "true")[0] == 0  # nothing stays behind that would keep others away
 
 
 def test_limits_that_a_shell_set_itself_stay_behind_when_it_starts_the_queue(
