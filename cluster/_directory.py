@@ -12,7 +12,7 @@ from typing import Any
 from cluster import files
 from cluster.errors import ClusterError, OptionsError
 
-__all__ = ["aside", "locked", "remove", "write_json"]
+__all__ = ["aside", "away", "locked", "remove", "settle_aside", "write_json"]
 
 LOCK_S = 60.0  # another process submits from it; handing over thousands of jobs takes a while
 
@@ -62,14 +62,33 @@ def remove(paths: Iterable[str]) -> None:
 
 @contextmanager
 def aside(paths: Iterable[str]) -> Iterator[None]:
-    """Take files away; they come back if the block raises, and are deleted if not."""
+    """Take files away; they come back if the block raises, and are deleted if not.
+
+    What is left of it if the program is killed in the block, `settle_aside` settles.
+    """
     moved = [path for path in paths if os.path.exists(path)]
     for path in moved:
-        os.replace(path, f"{path}.before")
+        os.replace(path, away(path))
     try:
         yield
     except BaseException:
         for path in moved:
-            os.replace(f"{path}.before", path)
+            os.replace(away(path), path)
         raise
-    remove(f"{path}.before" for path in moved)
+    remove(away(path) for path in moved)
+
+
+def away(path: str) -> str:
+    """Give the place of a file that was taken away."""
+    return f"{path}.before"
+
+
+def settle_aside(paths: Iterable[str], *, back: bool) -> None:
+    """Bring files back that a program had taken away when it was killed, or delete them."""
+    for path in paths:
+        if not os.path.exists(away(path)):
+            continue
+        if back and not os.path.exists(path):
+            os.replace(away(path), path)
+        else:
+            os.unlink(away(path))

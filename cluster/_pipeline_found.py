@@ -1,20 +1,18 @@
-"""What was queued by a submitter that was killed before it wrote down the jobs.
+"""What was queued by a submitter that was killed before it wrote down the jobs: see `_handover`.
 
-    record.begin -> jobs, each with the mark -> record.write
-                 ^ killed here: the jobs are found by the mark
-
-So no step is run twice, and none that was not queued is taken for one that was.
+Steps are known by the names of their jobs.  An array that was queued whole is
+taken up as one, or as the retry that it is; parts of one serve nobody.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from glob import escape
 
 from cluster import queue
 from cluster._array_adopt import adopt_retry
+from cluster._directory import settle_aside
+from cluster._handover import find
 from cluster._pipeline_record import Entry, Handover, Record
 from cluster._pipeline_steps import Step
 from cluster.array import JobArray
@@ -59,7 +57,7 @@ def settle(
             else:
                 ids = [array.id]
         if alone:
-            _put_values(entry, back=not ids)
+            settle_aside(entry.values, back=not ids)
         if ids:
             entry.job, record.entries[name] = ids[0], entry
     record.handover = None
@@ -69,10 +67,9 @@ def settle(
 def _find(pipeline: str, handover: Handover) -> dict[str, list[str]]:
     """Give the ids of the jobs of each step, in the order in which they were queued."""
     found: dict[str, list[str]] = {}
-    for qtype in dict.fromkeys(entry.qtype for entry in handover.steps.values()):
-        for info in queue.scheduler_for(qtype).named(f"{escape(pipeline)}.*"):
-            if handover.mark in info.comment:
-                found.setdefault(info.name.removeprefix(f"{pipeline}."), []).append(info.id)
+    qtypes = [entry.qtype for entry in handover.steps.values()]
+    for info in find(handover.mark, qtypes, pipeline):
+        found.setdefault(info.name.removeprefix(f"{pipeline}."), []).append(info.id)
     return found
 
 
@@ -88,14 +85,3 @@ def _array(entry: Entry, ids: Sequence[str], step: Step | None) -> JobArray | No
         return JobArray.load(ids[0], entry.qtype)
     except UnknownJob:
         return step.adopt_items(ids) if step is not None else None
-
-
-def _put_values(entry: Entry, *, back: bool) -> None:
-    """See to the values of an earlier run that the submitter had put aside."""
-    for path in entry.values:
-        if not os.path.exists(f"{path}.before"):
-            continue
-        if back and not os.path.exists(path):
-            os.replace(f"{path}.before", path)
-        else:
-            os.unlink(f"{path}.before")

@@ -14,6 +14,7 @@ from typing import Any
 
 from cluster import queue
 from cluster._directory import write_json
+from cluster._handover import new_mark
 from cluster.array import JobArray
 from cluster.errors import ClusterError, OptionsError, UnknownJob
 from cluster.job import Job
@@ -125,7 +126,7 @@ class Record:
 
     def begin(self, steps: dict[str, Entry]) -> str:
         """Write down what is about to be queued; give the mark for its jobs."""
-        self.handover = Handover(f"pipeline-{os.urandom(8).hex()}", steps)
+        self.handover = Handover(new_mark("pipeline"), steps)
         self.write()
         return self.handover.mark
 

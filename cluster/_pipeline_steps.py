@@ -11,12 +11,12 @@ from typing import Any
 from cluster import _keeping, files, payload
 from cluster._array_adopt import adopt
 from cluster._fingerprint import digest, module_sources
+from cluster._handover import marked
 from cluster._job_keywords import working_directory
 from cluster._pipeline_record import Entry
 from cluster.array import JobArray, submit_array
 from cluster.errors import OptionsError, PayloadError, UnknownJob
 from cluster.job import Job
-from cluster.options import canonical_name
 from cluster.schedulers.base import Scheduler
 from cluster.spec import ArraySpec
 
@@ -251,11 +251,7 @@ class Step:
         words = dict(self.options)
         if filedir is not None:
             words["filedir"] = filedir
-        if mark:
-            remark = self.model.options.get("comment", "")
-            words = {key: word for key, word in words.items() if canonical_name(key) != "comment"}
-            words["comment"] = f"{remark} {mark}".lstrip()
-        return words
+        return marked(words, self.model, mark) if mark else words
 
     def submit_items(self, dependencies: list[Any], filedir: str | None, mark: str) -> JobArray:
         """Submit its array."""

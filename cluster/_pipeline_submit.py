@@ -8,10 +8,11 @@ from typing import Any
 
 from cluster import config_file, queue
 from cluster._directory import aside, remove
+from cluster._handover import REFUSED
 from cluster._job_batch import submit_all
 from cluster._pipeline_record import Entry, Record
 from cluster._pipeline_steps import Step
-from cluster.errors import ClusterError, OptionsError, PayloadError, QueueError
+from cluster.errors import ClusterError, OptionsError, QueueError
 from cluster.job import Job
 from cluster.request import Problems
 
@@ -101,8 +102,8 @@ def hand_over(
         try:
             _queue(steps, wanted, os.fspath(record.path.parent), mark)
         except BaseException as error:
-            if _take_back(wanted, error) and isinstance(error, OptionsError | PayloadError):
-                record.give_up()  # after other errors a job may be queued that nobody knows yet
+            if _take_back(wanted, error) and isinstance(error, REFUSED):
+                record.give_up()
             raise
     record.handover = None
     before = [path for entry in record.entries.values() for path in entry.values]

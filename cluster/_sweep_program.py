@@ -10,6 +10,7 @@ from typing import Any
 
 from cluster import _keeping, payload
 from cluster._fingerprint import digest
+from cluster._handover import marked
 from cluster._job_batch import submit_all
 from cluster._sweep_grid import nested, words
 from cluster.array import submit_array
@@ -46,6 +47,7 @@ class Program:
         options: keywords of `submit`, without `max_running`.
         max_running: of an array.
         name: of the jobs.
+        model: a job like those of the runs.
     """
 
     def __init__(
@@ -73,7 +75,7 @@ class Program:
             self.options["filedir"] = self.options.pop("path")
         if self.is_function:
             self._check_parameters(nested(first))
-        self._job(name, first, "", self.options)
+        self.model = self._job(name, first, "", self.options)
         program = Job(command, () if self.is_function else None)._program
         self.name = name if name is not None else default_name(program)
 
@@ -130,27 +132,29 @@ class Program:
         return Job(command, first, name, kwargs=nested(params), **options)
 
     def submit(
-        self, runs: Sequence[tuple[int, Mapping[str, Any], str]], filedir: str | None
-    ) -> list[tuple[str, str]]:
+        self, runs: Sequence[tuple[int, Mapping[str, Any], str]], filedir: str | None, mark: str
+    ) -> list[str]:
         """Queue runs: all, or none.
 
         Args:
             runs: number, parameters, and the file for the value of each.
             filedir: where the files of the jobs are, if the keywords do not say.
+            mark: stands in the remark of each job.
 
         Returns:
-            For each its id, and the qtype.
+            Their ids.
         """
         if isinstance(self.command, Lost):
             raise PayloadError(self.command.why)
         options = ({} if filedir is None else {"filedir": filedir}) | self.options
+        options = marked(options, self.model, mark)
         if self.mode == "individual":
             jobs = [
                 self._job(f"{self.name}.{number}", params, target, options)
                 for number, params, target in runs
             ]
             submit_all(jobs, None)
-            return [(str(job.id), job.qtype) for job in jobs]
+            return [str(job.id) for job in jobs]
         command: Any = f'eval "set --" {{item}}; {self.what} "$@"'
         items: list[Any] = [shell_words(params) for _, params, _ in runs]
         if self.is_function:
@@ -159,7 +163,7 @@ class Program:
         array = submit_array(
             command, items, max_running=self.max_running, name=self.name, **options
         )
-        return [(str(element.id), array.qtype) for element in array]
+        return [str(element.id) for element in array]
 
 
 def shell_words(params: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ from typing import Any
 import msgspec
 
 from cluster import _keeping, queue
-from cluster._directory import write_json
+from cluster._directory import away, write_json
+from cluster._handover import new_mark
 from cluster._job_view import JobView
 from cluster.errors import ClusterError, JobFailed, OptionsError
 from cluster.outcome import CommandResult, Usage
@@ -28,10 +30,11 @@ from cluster.outcome import usage as usage_of
 from cluster.schedulers.base import JobInfo, Scheduler
 from cluster.states import FINAL
 
-__all__ = ["Record", "Run"]
+__all__ = ["KEPT", "Handover", "Record", "Run"]
 
 VERSION = 1
 NAME = "sweep.json"
+KEPT = ("value", "out", "err")  # endings of the files of a run
 
 
 @dataclass(eq=False)
@@ -80,6 +83,27 @@ class Run:
 
 
 @dataclass
+class Handover:
+    """What is about to be queued: its submitter may be killed before it knows the jobs.
+
+    Attributes:
+        mark: stands in the remark of each of these jobs.
+        is_array: they are elements, in the order of `runs`.
+        qtype: where they are.
+        runs: keys of the runs.
+        when: it was begun.
+        about: what is written down beside the runs once they are queued.
+    """
+
+    mark: str
+    is_array: bool
+    qtype: str
+    runs: list[str]
+    when: str
+    about: dict[str, Any]
+
+
+@dataclass
 class Record:
     """All runs that a sweep ever had.
 
@@ -88,12 +112,14 @@ class Record:
         name: of the sweep.
         about: what is written down beside the runs.
         runs: by the key of their parameters.
+        handover: None unless somebody is submitting, or was killed while it did.
     """
 
     directory: Path
     name: str
     about: dict[str, Any] = field(default_factory=dict)
     runs: dict[str, Run] = field(default_factory=dict)
+    handover: Handover | None = None
 
     def __post_init__(self) -> None:
         """Read it; a missing file is a sweep that was never submitted.
@@ -108,6 +134,8 @@ class Record:
             for key, run in told["runs"].items():
                 usage = run.pop("usage")
                 self.runs[key] = Run(key=key, usage=Usage(**usage) if usage else None, **run)
+            if begun := told.get("handover"):
+                self.handover = Handover(**begun)
         except FileNotFoundError:
             return
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -132,7 +160,51 @@ class Record:
             usage = msgspec.structs.asdict(run.usage) if run.usage else None
             runs[key] = told | {"params": _plain(run.params), "usage": usage}
         content = {"version": VERSION, "name": self.name, "about": self.about, "runs": runs}
+        if self.handover is not None:
+            content["handover"] = asdict(self.handover)
         write_json(self.directory / NAME, content)
+
+    # ------------------------------------------------------------ handing over
+
+    def begin(
+        self, wanted: Iterable[Run], qtype: str, about: dict[str, Any], *, is_array: bool
+    ) -> str:
+        """Write down what is about to be queued; give the mark for its jobs."""
+        when = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+        keys = [run.key for run in wanted]
+        self.handover = Handover(new_mark("sweep"), is_array, qtype, keys, when, about)
+        self.write()
+        return self.handover.mark
+
+    def give_up(self) -> None:
+        """Write it after a refusal; without any job there is no record."""
+        if any(run.job for run in self.runs.values()):
+            self.write()
+        else:
+            (self.directory / NAME).unlink(missing_ok=True)
+
+    def queued(self, jobs: Mapping[str, str]) -> None:
+        """Take up jobs of the handover, by key of run."""
+        assert self.handover is not None
+        for key, job in jobs.items():
+            if self.runs[key].job != job:
+                self.runs[key].submitted(job, self.handover.qtype)
+
+    def end(self, count: int) -> None:
+        """Forget the handover, of which so many runs were queued."""
+        assert self.handover is not None
+        if count:
+            done = {"when": self.handover.when, "runs": count}
+            self.about["submitted"] = [*self.about.get("submitted", ()), done]
+            self.about |= self.handover.about
+        self.handover = None
+
+    def learn(self, other: Record) -> None:
+        """Take over what another record knows of the same jobs."""
+        for key, mine in self.runs.items():
+            run = other.runs.get(key)
+            if run is not None and run.job == mine.job and not mine.done:
+                self.runs[key] = run
 
     def number(self, wanted: Mapping[str, dict[str, Any]]) -> list[Run]:
         """Give the runs with these parameters, by key; new ones get the next numbers."""
@@ -218,12 +290,17 @@ class Record:
         """Give what a run that has ended left: a value, or `(exitcode, stdout, stderr)`."""
         if is_function:
             done = run.state == "COMPLETED"
-            return _keeping.load(self.path(run, "value")) if done else None
-        out, err = (Path(self.path(run, ending)) for ending in ("out", "err"))
+            return _keeping.load(self._kept(run, "value")) if done else None
+        out, err = (Path(self._kept(run, ending)) for ending in ("out", "err"))
         if run.exitcode is None or not out.exists():
             return None
         signal = run.usage.signal if run.usage else None
         return CommandResult(run.exitcode, _text(out), _text(err), signal)
+
+    def _kept(self, run: Run, ending: str) -> str:
+        """Give the file of a run, which somebody may have put aside who is submitting."""
+        path = self.path(run, ending)
+        return away(path) if os.path.exists(away(path)) and not os.path.exists(path) else path
 
     def is_kept(self, run: Run, *, is_function: bool) -> bool:
         """Whether it is COMPLETED, and its value is there."""

@@ -26,6 +26,7 @@ from cluster.errors import OptionsError
 from cluster.job import Job
 from cluster.options import canonical_name
 from cluster.spec import DEPENDENCY_TYPES
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["Output", "Pipeline", "Step"]
 
@@ -284,7 +285,7 @@ class Pipeline:
             and job.id == entry.job
         }
 
-    def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
+    def wait(self, timeout: Timeout = None, progress: bool | None = None) -> bool:
         """Block until all steps have ended; see `cluster.wait`.
 
         Returns:
@@ -294,20 +295,21 @@ class Pipeline:
         Raises:
             WaitTimeout: a `TimeoutError`; the jobs go on.
         """
+        limit = parse_timeout(timeout)
         ended = self._ended(self._find_jobs())
         steps = [step for step in self.steps.values() if step.job is not None or step.kept]
         if not steps:
             raise OptionsError(f"pipeline {self.name!r} was not submitted. Call its submit().")
         jobs = [step.job for step in steps if not step.kept and step.name not in ended]
         if jobs:
-            queue.wait(jobs, timeout, progress)
+            queue.wait(jobs, limit, progress)
         with locked(self.directory, f"pipeline {self.name!r}"):
             _note_endings(Record(self.directory, self.name))
         states = self.status()
         unneeded = graphs.idle(self._after(), states)
         return all(state == "COMPLETED" or name in unneeded for name, state in states.items())
 
-    def get(self, timeout: float | None = None) -> dict[str, Any]:
+    def get(self, timeout: Timeout = None) -> dict[str, Any]:
         """Block until all steps have ended, and give what each left, by name.
 
         Raises:

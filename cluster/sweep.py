@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import os
 import pickle
-import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,13 @@ from typing import Any
 from cluster import config_file, files, logme, queue, request, runner
 from cluster._directory import aside, locked
 from cluster._fingerprint import digest
+from cluster._handover import REFUSED
 from cluster._item_pickle import dumps
+from cluster._sweep_found import settle
 from cluster._sweep_grid import Grid
 from cluster._sweep_program import Lost, Program, shell_words
-from cluster._sweep_record import Record, Run
-from cluster.errors import OptionsError, PayloadError
+from cluster._sweep_record import KEPT, Record, Run
+from cluster.errors import ClusterError, OptionsError, PayloadError
 
 __all__ = ["Run", "Sweep"]
 
@@ -131,6 +133,7 @@ class Sweep:
         request.check_main_is_there()
         with locked(self.directory, f"sweep {self.name!r}"):
             record = Record(self.directory, self.name)
+            settle(record, alone=True, for_good=True)
             runs = self._runs(record)
             self._ask(record, runs)
             wanted = [run for run in runs if not run.active]
@@ -140,7 +143,6 @@ class Sweep:
             self._keep_itself()
             if wanted:
                 self._queue(record, wanted)
-                record.about.setdefault("submitted", []).append(_now(len(wanted)))
             record.about |= self._about()
             record.write()
         return wanted
@@ -190,11 +192,19 @@ class Sweep:
         os.makedirs(self.directory / "runs", mode=0o700, exist_ok=True)
         filedir = None if config_file.get("jobs", "filedir") else os.fspath(self.directory)
         told = [(run.number, run.params, record.path(run, "value")) for run in wanted]
-        # An attempt that fails shall not leave the result of the one before it.
-        with aside(record.path(run, end) for run in wanted for end in ("value", "out", "err")):
-            queued = self._program.submit(told, filedir)
-        for run, (job, qtype) in zip(wanted, queued, strict=True):
-            run.submitted(job, qtype)
+        is_array, qtype = self.mode == "array", self._program.model.qtype
+        mark = record.begin(wanted, qtype, self._about(), is_array=is_array)
+        try:
+            # An attempt that fails shall not leave the result of the one before it.
+            with aside(record.path(run, ending) for run in wanted for ending in KEPT):
+                jobs = self._program.submit(told, filedir, mark)
+        except REFUSED:
+            with suppress(ClusterError):  # the next submission will find out
+                settle(record, alone=False, for_good=True)
+                record.give_up()
+            raise
+        record.queued({run.key: job for run, job in zip(wanted, jobs, strict=True)})
+        record.end(len(wanted))
 
     # ------------------------------------------------------------ afterwards
 
@@ -231,15 +241,24 @@ class Sweep:
         record = self._known()
         return self._runs(record)
 
+    def _read(self) -> Record:
+        """Read the record; jobs that somebody is submitting, or was, are looked for."""
+        record = Record(self.directory, self.name)
+        settle(record, alone=False)
+        return record
+
     def _known(self) -> Record:
         """Read the record and learn what has happened since."""
-        record = Record(self.directory, self.name)
+        record = self._read()
         runs = self._runs(record)
         before = [run.state for run in runs]
         self._ask(record, runs)
         if [run.state for run in runs] != before:
             with locked(self.directory, f"sweep {self.name!r}"):
-                record.write()
+                newest = Record(self.directory, self.name)  # others have submitted meanwhile
+                settle(newest, alone=True)
+                newest.learn(record)
+                newest.write()
         return record
 
     def _ask(self, record: Record, runs: Iterable[Run]) -> None:
@@ -260,7 +279,7 @@ class Sweep:
             OptionsError: it was not submitted.
             WaitTimeout: a `TimeoutError`; the jobs go on.
         """
-        runs = self._runs(Record(self.directory, self.name))
+        runs = self._runs(self._read())
         if not any(run.job for run in runs):
             raise OptionsError(f"sweep {self.name!r} was not submitted. Call its submit().")
         views = [run.view for run in runs if run.active]
@@ -334,7 +353,3 @@ def _command_of(data: bytes, path: str) -> Any:
         return Lost(
             f"the function of {path} cannot be unpickled here: {type(error).__name__}: {error}"
         )
-
-
-def _now(count: int) -> dict[str, Any]:
-    return {"when": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "runs": count}

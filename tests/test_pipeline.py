@@ -592,9 +592,10 @@ def test_another_process_sees_and_ends_what_this_one_submitted(here: Path) -> No
 # ---------------------------------------------------------------- killed while it submits
 
 
-# Each job writes down that it ran; the array is of two submissions.
+# Each job writes down that it ran; the array is of two submissions.  None starts before the
+# submission afterwards: what has failed by then would be run again, rightly.
 STEPS = """
-import os, signal, sys
+import os, signal, sys, time
 import cluster
 from cluster import _array_store as store, _pipeline_submit as handing
 from cluster._pipeline_record import Record
@@ -603,6 +604,9 @@ from cluster._pipeline_steps import Step
 os.environ["CLUSTER_CFG_QUEUE_MAX_ARRAY"] = "2"
 
 def noted(name):
+    deadline = time.monotonic() + 30
+    while not os.path.exists("submitted") and time.monotonic() < deadline:
+        time.sleep(0.01)
     with open("ran", "a") as file:
         file.write(f"{name}\\n")
     if name == "item 2" and not os.path.exists("repaired"):
@@ -627,12 +631,19 @@ def dying_at(number, function):
         return die() if len(calls) == number else function(*args, **kwargs)
     return counting
 """
-AFTERWARDS = "p = pipeline(); made = list(p.submit()); p.wait(30, progress=False); print(made)"
+AFTERWARDS = """
+p = pipeline()
+made = list(p.submit())
+open("submitted", "w").close()
+p.wait(30, progress=False)
+print(made)
+"""
 ONCE = ["first", "item 1", "item 2", "item 3", "then"]
 
 
 def python(text: str) -> subprocess.CompletedProcess[str]:
-    Path("steps.py").write_text(STEPS)
+    if not Path("steps.py").exists():  # jobs may be reading it
+        Path("steps.py").write_text(STEPS)
     code = f"from steps import *\n{text}"
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import signal
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -11,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from cluster import _sweep_file, logme
+from cluster import _sweep_file, logme, queue
 from cluster._sweep_grid import Grid, nested, words
-from cluster.errors import ClusterError, ConfigError, OptionsError, PayloadError
+from cluster.errors import ClusterError, ConfigError, OptionsError, PayloadError, Unsatisfiable
+from cluster.schedulers.local import LocalScheduler
 from cluster.sweep import Sweep
 
 WAIT_S = 30
@@ -425,6 +428,218 @@ def test_without_pandas_the_frame_says_how_to_get_it(
 
     with pytest.raises(ImportError, match=r"python-cluster\[data\]"):
         Sweep("true").frame()
+
+
+# ---------------------------------------------------------------- killed while it submits
+
+
+# Each job writes down that it ran; an array of five is of three submissions.
+RUNS = """
+import os, signal, sys
+import cluster
+from cluster import _array_store as store
+from cluster._sweep_program import Program
+from cluster._sweep_record import Record, Run
+from cluster.schedulers.local import LocalScheduler as Scheduler
+
+os.environ["CLUSTER_CFG_QUEUE_MAX_ARRAY"] = "2"
+
+def noted(n):
+    with open("ran", "a") as file:
+        file.write(f"{n}\\n")
+    if n == 2 and not os.path.exists("repaired"):
+        raise ValueError(n)
+    return 10 * n
+
+def sweep(mode):
+    grid = {"n": [1, 2, 3, 4, 5]}
+    return cluster.Sweep(noted, grid=grid, name="it's [x]", mode=mode, comment="a remark of mine")
+
+def die(*args, **kwargs):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def dying_at(number, function):
+    calls = []
+    def counting(*args, **kwargs):
+        calls.append(args)
+        return die() if len(calls) == number else function(*args, **kwargs)
+    return counting
+
+def dying_behind(number, submit):
+    def some(self, requests, scripts):
+        submit(self, requests[:number], scripts)
+        die()
+    return some
+"""
+AFTERWARDS = """
+s = sweep(MODE)
+print([run.number for run in s.submit()], s.wait(30, progress=False))
+print([row["value"] for row in s.results()])
+"""
+NOTHING, BEHIND = "Program.submit = die", "Run.submitted = die"
+
+
+def python(text: str, mode: str) -> subprocess.CompletedProcess[str]:
+    if not Path("runs.py").exists():  # jobs may be reading it
+        Path("runs.py").write_text(RUNS)
+    return subprocess.run(
+        [sys.executable, "-c", f"from runs import *\nMODE = {mode!r}\n{text}"],
+        capture_output=True, text=True, timeout=60, check=False,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )  # fmt: skip
+
+
+def killed(text: str, mode: str) -> None:
+    done = python(text, mode)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+
+
+def ran() -> list[str]:
+    return sorted(Path("ran").read_text().split())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("mode", "point", "submitted_anew"),
+    [
+        ("array", NOTHING, [1, 2, 3, 4, 5]),
+        ("array", "Scheduler.submit = dying_behind(2, Scheduler.submit)", [5]),
+        ("array", "store.keep = die", []),
+        ("array", BEHIND, []),
+        ("individual", NOTHING, [1, 2, 3, 4, 5]),
+        ("individual", "Scheduler.submit = dying_behind(3, Scheduler.submit)", [4, 5]),
+        ("individual", BEHIND, []),
+        ("individual", "Record.write = dying_at(2, Record.write)", []),
+    ],
+)
+def test_a_submitter_that_is_killed_leaves_no_run_to_be_made_twice(
+    mode: str, point: str, submitted_anew: list[int], here: Path
+) -> None:
+    (here / "repaired").touch()
+    killed(f"{point}\nsweep(MODE).submit()", mode)
+
+    again = python(AFTERWARDS, mode)
+
+    assert again.stdout == f"{submitted_anew} True\n[10, 20, 30, 40, 50]\n", again.stderr
+    assert ran() == ["1", "2", "3", "4", "5"]
+    jobs = queue.scheduler_for("local").named("*")
+    assert all(job.comment.startswith("a remark of mine ") for job in jobs)
+    assert python(AFTERWARDS, mode).stdout.startswith("[] True")
+
+
+@pytest.mark.slow
+@MODES
+@pytest.mark.parametrize(("point", "submitted_anew"), [(NOTHING, [2]), (BEHIND, [])])
+def test_a_failed_run_whose_new_submitter_was_killed_is_not_made_twice(
+    mode: str, point: str, submitted_anew: list[int], here: Path
+) -> None:
+    assert python(AFTERWARDS, mode).returncode == 0
+    (here / "repaired").touch()
+    killed(f"{point}\nsweep(MODE).submit()", mode)
+
+    again = python(AFTERWARDS, mode)
+
+    assert again.stdout == f"{submitted_anew} True\n[10, 20, 30, 40, 50]\n", again.stderr
+    assert ran() == ["1", "2", "2", "3", "4", "5"]
+
+
+@pytest.mark.slow
+@MODES
+def test_jobs_of_a_submitter_that_was_killed_can_be_seen_and_ended(mode: str, here: Path) -> None:
+    os.mkfifo("fifo")
+    text = f"cluster.Sweep('cat fifo; true', grid={{'a': [1, 2]}}, name='s', mode={mode!r})"
+    killed(f"{BEHIND}\n{text}.submit()", mode)
+
+    other = Sweep.load("s.sweep")
+
+    assert set(other.status()) <= {"PENDING", "RUNNING"}
+    other.cancel()
+    assert other.wait(WAIT_S, progress=False) is False
+    assert other.status() == {"CANCELLED": 2}
+    told = json.loads((here / "s.sweep" / "sweep.json").read_text())
+    assert set(told) == {"version", "name", "about", "runs"}  # what every version reads
+    assert [done["runs"] for done in told["about"]["submitted"]] == [2]
+    assert told["about"]["runs"] == "cat fifo; true"
+
+
+@pytest.mark.slow
+@MODES
+def test_results_that_were_put_aside_are_there_if_nothing_was_queued(mode: str, here: Path) -> None:
+    (here / "repaired").touch()
+    assert python(AFTERWARDS, mode).returncode == 0
+    killed(f"{NOTHING}\nsweep(MODE).submit(again=True)", mode)
+    results = "print([row['value'] for row in sweep(MODE).results()])"
+    assert list(here.glob("*.sweep/runs/*.value")) == []
+
+    assert python(results, mode).stdout == "[10, 20, 30, 40, 50]\n"
+    assert python(AFTERWARDS, mode).stdout == "[] True\n[10, 20, 30, 40, 50]\n"
+
+    assert [path.name for path in sorted(here.glob("*.sweep/runs/*"))] == [
+        f"000{number}.value" for number in range(1, 6)
+    ]
+    assert ran() == ["1", "2", "3", "4", "5"]
+
+
+@pytest.mark.slow
+def test_who_looks_at_runs_does_not_forget_what_others_submit_meanwhile(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sweep(*values: int) -> Sweep:
+        return Sweep("true", grid={"a": values}, name="s")
+
+    sweep(1).submit()[0].view.wait(WAIT_S)
+    ask = Sweep._ask
+
+    def ask_and_submit(*args: Any) -> None:
+        monkeypatch.setattr(Sweep, "_ask", ask)
+        assert [run.number for run in sweep(1, 2).submit()] == [2]
+        ask(*args)
+
+    monkeypatch.setattr(Sweep, "_ask", ask_and_submit)
+
+    assert sweep(1).status() == {"COMPLETED": 1}
+
+    assert sweep(1, 2).submit() == []
+
+
+@MODES
+@pytest.mark.slow
+def test_what_was_refused_leaves_no_trace_in_the_record(mode: str, here: Path) -> None:
+    def sweep(*values: int, **options: Any) -> Sweep:
+        return Sweep("true", grid={"a": values}, name="s", mode=mode, **options)
+
+    with pytest.raises(Unsatisfiable):
+        sweep(1, cores=9999).submit()
+    assert not (here / "s.sweep" / "sweep.json").exists()
+    assert submitted(sweep(1)) == [1]
+
+    with pytest.raises(Unsatisfiable):
+        sweep(1, 2, cores=9999).submit()
+
+    told = json.loads((here / "s.sweep" / "sweep.json").read_text())
+    assert "handover" not in told
+    assert told["about"]["options"] == {}
+    assert submitted(sweep(1)) == []
+
+
+@pytest.mark.slow
+def test_what_was_queued_before_a_refusal_is_known(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submit = LocalScheduler.submit
+
+    def refuse_the_second(self: LocalScheduler, requests: Any, scripts: Any) -> None:
+        submit(self, requests[:1], scripts)
+        raise OptionsError("no")
+
+    sweep = Sweep("true", grid={"a": [1, 2]}, mode="individual")
+    with monkeypatch.context() as patch:
+        patch.setattr(LocalScheduler, "submit", refuse_the_second)
+        with pytest.raises(OptionsError, match="no"):
+            sweep.submit()
+
+    assert submitted(sweep) == [2]
+    assert [row["job"] for row in sweep.results()] == ["1", "2"]
 
 
 # ---------------------------------------------------------------- files
