@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cluster import queue
-from cluster.errors import ClusterError, OptionsError
+from cluster.errors import ClusterError, OptionsError, ServerUnavailable
 from cluster.request import Problems, check_main_is_there
 from cluster.schedulers.base import Call
 
@@ -77,9 +77,12 @@ def submit_all(jobs: Sequence[Job], max_queue_len: int | None) -> None:
         scripts = [job.scripts for job in mine] if scheduler.needs_files else ()
         try:
             ids = scheduler.submit(requests[scheduler], scripts)
-        except OptionsError:
-            for job in mine:
-                job.clean()  # nothing was queued: the files serve nobody
+        except (OptionsError, ServerUnavailable) as error:
+            # Nothing was queued: the files serve nobody.  Of several jobs, some may be
+            # queued still when there is suddenly no server to take them back.
+            if isinstance(error, OptionsError) or len(mine) == 1:
+                for job in mine:
+                    job.clean()
             raise
         for job, id in zip(mine, ids, strict=True):
             job._submitted(id)

@@ -15,7 +15,7 @@ from cluster.errors import OptionsError, QueueError
 from cluster.outcome import Usage
 from cluster.schedulers.base import Content, Ending, JobInfo, Output, Scheduler
 from cluster.states import FINAL
-from cluster.units import format_seconds
+from cluster.units import Timeout, format_seconds, parse_timeout
 
 __all__ = ["JobView"]
 
@@ -217,7 +217,7 @@ class JobView:
 
     # ------------------------------------------------------------ waiting
 
-    def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
+    def wait(self, timeout: Timeout = None, progress: bool | None = None) -> bool:
         """Block until the job has ended; see `cluster.wait`.
 
         Returns:
@@ -226,15 +226,16 @@ class JobView:
         Raises:
             WaitTimeout: a `TimeoutError`; the job goes on.
         """
+        limit = parse_timeout(timeout)  # bad input is told of also when there is nothing to do
         if self._final:
             return self._info is not None and self._info.state == "COMPLETED"
-        return queue.wait(self, timeout, progress)
+        return queue.wait(self, limit, progress)
 
-    def get(self, timeout: float | None = None) -> Any:
+    def get(self, timeout: Timeout = None) -> Any:
         """Block until the job has ended, and give what it left.
 
         Args:
-            timeout: seconds; None is no limit.
+            timeout: seconds, or a text such as "90s"; None is no limit.
 
         Returns:
             The function's value; for a command `(exitcode, stdout, stderr)`,
@@ -245,9 +246,10 @@ class JobView:
             JobFailed: it was ended by somebody else than itself, or left nothing.
             Exception: what the function raised, with its remote traceback.
         """
+        limit = parse_timeout(timeout)
         if not (self._final and self._content_is_whole):
             if not self._final:
-                queue.wait_for_content(self, timeout)
+                queue.wait_for_content(self, limit)
             self._fetch(update=True)
         assert self._info is not None
         assert self._content is not None
@@ -255,7 +257,7 @@ class JobView:
             return [type(self)._of(id, self.scheduler).get() for id in self._element_ids()]
         return outcome.value(self._info, self._content)
 
-    def result(self, timeout: float | None = None) -> Any:
+    def result(self, timeout: Timeout = None) -> Any:
         """Do what `get` does, under the name that a Future has for it."""
         return self.get(timeout)
 

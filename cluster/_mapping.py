@@ -27,6 +27,7 @@ from cluster._prepared import Prepared, name_parts, note, packed
 from cluster._waiting import Progress
 from cluster.errors import ClusterError, JobFailed, OptionsError, QueueError, WaitTimeout
 from cluster.job import Job
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["imap_unordered", "map", "starmap"]
 
@@ -60,12 +61,13 @@ class _Mapping:
         *,
         spread: bool,
         chunk: int | str,
-        timeout: float | None,
+        timeout: Timeout,
         progress: bool | None,
         model: Job,
     ) -> None:
         self._model, self._scheduler = model, model.scheduler
-        self._deadline = None if timeout is None else time.monotonic() + timeout
+        limit = parse_timeout(timeout)
+        self._deadline = None if limit is None else time.monotonic() + limit
         self._size = _read_chunk(chunk)
         self._aim_s = AIM_S if model.qtype == "local" else AIM_ON_CLUSTERS_S
         self._calls = name_parts(function)
@@ -289,7 +291,7 @@ def map(
     function: Callable[..., Any],
     *iterables: Iterable[Any],
     chunk: int | str = "auto",
-    timeout: float | None = None,
+    timeout: Timeout = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> Iterator[Any]:
@@ -305,7 +307,7 @@ def map(
         iterables: read to the end of the shortest at once.
         chunk: items in a job; "auto" measures the calls and makes chunks of about
             0.3 s (20 s on clusters).
-        timeout: seconds for all of it; None is no limit.
+        timeout: for all of it: seconds, or a text such as "90s"; None is no limit.
         progress: show a line that counts; None shows it on a terminal.
         keywords: as for `submit`, each job's.
 
@@ -324,7 +326,7 @@ def starmap(
     items: Iterable[Iterable[Any]],
     *,
     chunk: int | str = "auto",
-    timeout: float | None = None,
+    timeout: Timeout = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> Iterator[Any]:
@@ -337,7 +339,7 @@ def imap_unordered(
     function: Callable[..., Any],
     *iterables: Iterable[Any],
     chunk: int | str = "auto",
-    timeout: float | None = None,
+    timeout: Timeout = None,
     progress: bool | None = None,
     **keywords: Any,
 ) -> Iterator[Any]:
@@ -371,7 +373,7 @@ def _start(
     items: Sequence[Any],
     spread: bool,
     chunk: int | str,
-    timeout: float | None,
+    timeout: Timeout,
     progress: bool | None,
     keywords: dict[str, Any],
     *,

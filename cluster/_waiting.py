@@ -9,6 +9,7 @@ from typing import Any
 
 from cluster.errors import OptionsError, QueueError
 from cluster.schedulers.base import Ending, JobInfo, Scheduler
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["Progress", "Waiting", "flatten", "id_of", "wait_for"]
 
@@ -35,13 +36,14 @@ class Waiting:
         return [id for jobs in self.given.values() for id in jobs]
 
     def endings(
-        self, timeout: float | None, *, content: bool = False
+        self, timeout: Timeout, *, content: bool = False
     ) -> Iterator[tuple[Ending, list[Any]]]:
         """Give each job as it ends, with the objects that were given for it.
 
         The objects learn how their job ended, or that nobody can be asked.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = parse_timeout(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
         for scheduler, jobs in self.given.items():
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             waiting = dict(jobs)
@@ -86,9 +88,7 @@ def id_of(job: Any) -> str:
     return str(id)
 
 
-def wait_for(
-    waiting: Waiting, timeout: float | None, progress: bool | None, *, content: bool
-) -> bool:
+def wait_for(waiting: Waiting, timeout: Timeout, progress: bool | None, *, content: bool) -> bool:
     """Block until all have ended; see `queue.wait`.
 
     Args:

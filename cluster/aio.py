@@ -24,6 +24,7 @@ from cluster._watching import watch
 from cluster.errors import ClusterError, WaitTimeout
 from cluster.job import Job
 from cluster.schedulers.base import Ending
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["as_completed", "cancel", "get", "submit", "submit_many", "wait"]
 
@@ -43,12 +44,12 @@ async def cancel(jobs: Any) -> dict[str, str]:
     return await in_thread(queue.cancel, jobs)
 
 
-async def get(jobs: Any, timeout: float | None = None) -> Any:
+async def get(jobs: Any, timeout: Timeout = None) -> Any:
     """Wait for a job and give what `Job.get` gives; of many jobs, a list in their order.
 
     Args:
         jobs: a Job, an id, a JobArray, or lists of these.
-        timeout: seconds for all of them; None is no limit.
+        timeout: for all of them: seconds, or a text such as "90s"; None is no limit.
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
@@ -77,12 +78,12 @@ def _as_job(job: Any) -> Any:
     return job
 
 
-async def wait(jobs: Any, timeout: float | None = None) -> bool:
+async def wait(jobs: Any, timeout: Timeout = None) -> bool:
     """Wait until jobs are in their final states.
 
     Args:
         jobs: a Job, an id, or lists of these.
-        timeout: seconds; None is no limit.
+        timeout: seconds, or a text such as "90s"; None is no limit.
 
     Returns:
         True if all of them are COMPLETED.
@@ -98,12 +99,12 @@ async def wait(jobs: Any, timeout: float | None = None) -> bool:
     return completed
 
 
-async def as_completed(jobs: Any, timeout: float | None = None) -> AsyncIterator[Any]:
+async def as_completed(jobs: Any, timeout: Timeout = None) -> AsyncIterator[Any]:
     """Give jobs back as they reach their final states, each as it was given.
 
     Args:
         jobs: Jobs, ids, arrays (their elements are given), or lists of these.
-        timeout: seconds for all of them; None is no limit.
+        timeout: for all of them: seconds, or a text such as "90s"; None is no limit.
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
@@ -114,10 +115,11 @@ async def as_completed(jobs: Any, timeout: float | None = None) -> AsyncIterator
 
 
 async def _endings(
-    jobs: Any, timeout: float | None, *, elements: bool = False
+    jobs: Any, timeout: Timeout, *, elements: bool = False
 ) -> AsyncIterator[tuple[Ending, list[Any]]]:
     arrived: asyncio.Queue[tuple[Any, Ending | ClusterError]] = asyncio.Queue()
-    deadline = None if timeout is None else time.monotonic() + timeout
+    limit = parse_timeout(timeout)
+    deadline = None if limit is None else time.monotonic() + limit
     left: dict[tuple[Any, str], list[Any]] = {}
     forget = []
     try:
@@ -129,7 +131,7 @@ async def _endings(
 
             forget.append(watch(scheduler, list(mine), telling(tell), awaited=True))
         while left:
-            scheduler, what = await _next(arrived, deadline, timeout, len(left))
+            scheduler, what = await _next(arrived, deadline, limit, len(left))
             if isinstance(what, ClusterError):
                 raise what
             objects = left.pop((scheduler, what.info.id), [])

@@ -23,6 +23,7 @@ from cluster.errors import UnknownJob
 from cluster.job import Job
 from cluster.schedulers.base import JobInfo, Scheduler
 from cluster.states import ALL, FINAL
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["Element", "JobArray", "submit_array"]
 
@@ -80,13 +81,22 @@ class JobArray:
         Raises:
             UnknownJob: there is none, or it was not made by `submit_array`.
         """
+        array = cls.find(id, qtype)
+        if array is None:
+            where = queue.scheduler_for(qtype).qtype
+            raise UnknownJob(
+                f"there is no array {id} of cluster.submit_array in {where}. "
+                "cluster.Job.load gives any other job."
+            )
+        return array
+
+    @classmethod
+    def find(cls, id: str | int, qtype: str | None = None) -> JobArray | None:
+        """Give the array with this id; None if there is none, see `load`."""
         scheduler = queue.scheduler_for(qtype)
         found = _array_store.layout(_array_store.folder_of(scheduler), str(id))
         if found is None:
-            raise UnknownJob(
-                f"there is no array {id} of cluster.submit_array in {scheduler.qtype}. "
-                "cluster.Job.load gives any other job."
-            )
+            return None
         return cls(scheduler, found, [Job._of(part, scheduler) for part in found["parts"]])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -193,7 +203,7 @@ class JobArray:
 
     # ------------------------------------------------------------ waiting
 
-    def wait(self, timeout: float | None = None, progress: bool | None = None) -> bool:
+    def wait(self, timeout: Timeout = None, progress: bool | None = None) -> bool:
         """Block until all elements have ended; see `cluster.wait`.
 
         Returns:
@@ -204,11 +214,11 @@ class JobArray:
         """
         return queue.wait(self, timeout, progress)
 
-    def get(self, timeout: float | None = None, return_exceptions: bool = False) -> list[Any]:
+    def get(self, timeout: Timeout = None, return_exceptions: bool = False) -> list[Any]:
         """Block until all elements have ended, and give what each left, in order.
 
         Args:
-            timeout: seconds; None is no limit.
+            timeout: seconds, or a text such as "90s"; None is no limit.
             return_exceptions: put what an element raised in its place in the list.
 
         Returns:
@@ -220,10 +230,11 @@ class JobArray:
             Exception: what the first of those raised that did.  Notes at it say
                 which element it was.
         """
+        limit = parse_timeout(timeout)
         views = list(self)
         left = [view for view in views if not (view._final and view._content_is_whole)]
         if left:
-            wait_for(Waiting(left, lambda: self.scheduler), timeout, None, content=True)
+            wait_for(Waiting(left, lambda: self.scheduler), limit, None, content=True)
         values: list[Any] = []
         for view in views:
             try:
@@ -235,7 +246,7 @@ class JobArray:
                 values.append(error)
         return values
 
-    def result(self, timeout: float | None = None) -> list[Any]:
+    def result(self, timeout: Timeout = None) -> list[Any]:
         """Do what `get` does, under the name that a Future has for it."""
         return self.get(timeout)
 

@@ -28,7 +28,7 @@ from cluster import _config_store as store
 from cluster._config_values import KINDS
 from cluster._config_values import to_text as _to_text
 from cluster._settings_table import SETTINGS
-from cluster.errors import ConfigError, UnitsError
+from cluster.errors import ConfigError, UnitsError, UnknownProfile
 
 if TYPE_CHECKING:
     from configparser import RawConfigParser
@@ -37,6 +37,7 @@ __all__ = [
     "Profile",
     "Source",
     "add_global",
+    "check",
     "check_parents",
     "command_options",
     "default_path",
@@ -160,7 +161,7 @@ def set(section: str, key: str, value: Any) -> None:
     key = key.lower()
     text = _to_text(key, value)
     path = store.write_path()
-    _typed(section, key, text, str(path))
+    check(section, key, value)
     with store.editing(path) as config:
         config.set(section, key, text)
     source = _find(section, key, store.layers())
@@ -168,6 +169,16 @@ def set(section: str, key: str, value: Any) -> None:
         from cluster import logme
 
         logme.log(f"{section}.{key} was written to {path}, but {source.where} overrides it", "warn")
+
+
+def check(section: str, key: str, value: Any) -> None:
+    """Raise if `set` would not take this value; it writes nothing.
+
+    Raises:
+        ConfigError: the value is not what this setting accepts.
+    """
+    key = key.lower()
+    _typed(section, key, _to_text(key, value), str(store.write_path()))
 
 
 def delete(section: str, key: str | None = None) -> bool:
@@ -311,7 +322,7 @@ def job_options(profile: str | None = None) -> dict[str, str]:
     """Give what holds for a job before its own keywords: default, global, then `profile`.
 
     Raises:
-        ConfigError: there is no such profile; the message lists those there are.
+        UnknownProfile: there is none; the message lists those there are.
     """
     # The dict below os.environ: decoding every name of it costs 20 us.
     raw = getattr(os.environ, "_data", None) or os.environb
@@ -333,7 +344,7 @@ def _job_options(profile: str | None) -> dict[str, str]:
     chosen = _resolve(profile, ())
     if chosen is None:
         known = ", ".join(profile_names()) or "none"
-        raise ConfigError(f"there is no profile {profile!r}; profiles: {known}")
+        raise UnknownProfile(f"there is no profile {profile!r}; profiles: {known}")
     return _over(options, chosen)
 
 

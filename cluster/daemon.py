@@ -17,6 +17,8 @@ from contextlib import suppress
 
 from cluster.local.lifecycle import READY_FD, TETHER_FD
 
+_LEAST_FILE_KIB = 16 * 1024  # the store's log alone takes 4 MiB before it is put into the store
+
 
 class _Ready:
     """The starter's end of a pipe; it is told once, and may be gone."""
@@ -60,6 +62,8 @@ def main(argv: list[str]) -> int:
         _leave_the_job()
     _leave_the_shell()
     try:
+        if which == "server":
+            _check_file_size(state_dir)
         _run(which, state_dir, tether_fd, private, settings, ready)
     except Exception as error:
         ready.say(f"error: {error or type(error).__name__}")  # first: a full disk has no log
@@ -118,6 +122,25 @@ def _leave_the_shell() -> None:
             limit = getattr(resource, name)
             _, hard = resource.getrlimit(limit)
             resource.setrlimit(limit, (hard, hard))
+
+
+def _check_file_size(state_dir: str) -> None:
+    """Refuse to be a server that takes jobs and then cannot write them down.
+
+    Raises:
+        ServerUnavailable: a limit that cannot be passed by keeps files small.
+    """
+    import resource
+
+    from cluster.errors import ServerUnavailable
+
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if most != resource.RLIM_INFINITY and most < _LEAST_FILE_KIB * 1024:
+        raise ServerUnavailable(
+            f"no file may grow beyond {most // 1024} KiB here (ulimit -f), and those in "
+            f"{state_dir} need {_LEAST_FILE_KIB} KiB. Start the queue from a shell without that "
+            "limit: cluster local start"
+        )
 
 
 def _remove(state_dir: str) -> None:

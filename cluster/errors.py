@@ -8,6 +8,7 @@
     ├── UnknownJob (LookupError)          an id names no job
     ├── PayloadError (TypeError)          a function, argument or result cannot be pickled or read
     ├── ConfigError (ValueError)          a configuration file or profile is wrong
+    │   └── UnknownProfile (LookupError)  there is no profile of this name
     ├── InvalidTransition                 an event that the job's state does not allow
     ├── CommandFailed                     a program we ran ended with an error
     ├── QueueError                        the queue could not be asked or refused
@@ -52,6 +53,7 @@ __all__ = [
     "UnitsError",
     "UnknownDependency",
     "UnknownJob",
+    "UnknownProfile",
     "Unsatisfiable",
     "WaitTimeout",
 ]
@@ -87,6 +89,10 @@ class PayloadError(ClusterError, TypeError):
 
 class ConfigError(ClusterError, ValueError):
     """A configuration file or profile is wrong."""
+
+
+class UnknownProfile(ConfigError, LookupError):
+    """A job is to have the keywords of a profile that does not exist."""
 
 
 class InvalidTransition(ClusterError):

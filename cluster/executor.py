@@ -23,6 +23,7 @@ from cluster._watching import watch
 from cluster.errors import ClusterError, OptionsError
 from cluster.job import Job
 from cluster.schedulers.base import Ending
+from cluster.units import Timeout, parse_timeout
 
 __all__ = ["Executor", "JobFuture"]
 
@@ -199,7 +200,7 @@ class Executor(futures.Executor):
         self,
         fn: Callable[..., Any],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
+        timeout: Timeout = None,
         chunksize: int = 1,
         **_: Any,
     ) -> Iterator[Any]:
@@ -208,17 +209,18 @@ class Executor(futures.Executor):
         Args:
             fn: it gets one item of each iterable.
             iterables: read to the end of the shortest, at once.
-            timeout: seconds for all of it; None is no limit.
+            timeout: for all of it: seconds, or a text such as "90s"; None is no limit.
             chunksize: items that go together in one call.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be 1 or more")
+        limit = parse_timeout(timeout)
         if chunksize == 1:
-            return super().map(fn, *iterables, timeout=timeout)
+            return super().map(fn, *iterables, timeout=limit)
         chunk = traveller(call_chunk, fn, name_parts(fn))
         rows = zip(*iterables, strict=False)
         chunks = iter(lambda: list(itertools.islice(rows, chunksize)), [])
-        lists = super().map(chunk, itertools.repeat(fn), chunks, timeout=timeout)
+        lists = super().map(chunk, itertools.repeat(fn), chunks, timeout=limit)
         return itertools.chain.from_iterable(lists)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

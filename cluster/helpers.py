@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from cluster import queue
 from cluster.errors import JobFailed, OptionsError
 from cluster.job import Job, submit_many
+from cluster.units import Timeout, parse_timeout
 
 if TYPE_CHECKING:
     import pandas
@@ -34,7 +35,7 @@ def parapply(
     *,
     pieces: int | None = None,
     by: str = "row",
-    timeout: float | None = None,
+    timeout: Timeout = None,
     **options: Any,
 ) -> Any:
     """Apply a function to the rows of a data frame, in pieces that are a job each.
@@ -45,7 +46,7 @@ def parapply(
         args, kwargs: what it is called with behind that.
         pieces: how many; None is as many as the queue has cores.
         by: "row"; or "piece", then it is called once with each piece, a data frame.
-        timeout: seconds for all of it; None is no limit.
+        timeout: for all of it: seconds, or a text such as "90s"; None is no limit.
         options: keywords of the jobs, see `cluster.submit`.
 
     Returns:
@@ -65,6 +66,7 @@ def parapply(
         ) from error
     if by not in ("row", "piece"):
         raise OptionsError(f"by={by!r} is neither 'row' nor 'piece'.")
+    limit = parse_timeout(timeout)
     count = _count(pieces, len(data), options.get("qtype"))
     edges = [len(data) * place // count for place in range(count + 1)]
     shared = (function, args, dict(kwargs or {}), by)
@@ -75,7 +77,7 @@ def parapply(
             for begin, end in pairwise(edges)
         ]
     )
-    found = _values(jobs, timeout)
+    found = _values(jobs, limit)
     if all(isinstance(each, pandas.DataFrame | pandas.Series) for each in found):
         return pandas.concat(found)
     return found
@@ -122,7 +124,7 @@ def splitrun(
     outfile: str | os.PathLike[str] | None = None,
     out_header: bool | None = None,
     folder: str | os.PathLike[str] | None = None,
-    timeout: float | None = None,
+    timeout: Timeout = None,
     **options: Any,
 ) -> Any:
     """Cut a file at line ends, run a command over each piece as a job, and join the outputs.
@@ -139,7 +141,7 @@ def splitrun(
             is like `header`.
         folder: for the pieces while the jobs run; the machines must see it.
             None is a new directory beside `outfile`, or here.
-        timeout: seconds for all of it; None is no limit.
+        timeout: for all of it: seconds, or a text such as "90s"; None is no limit.
         options: keywords of the jobs, see `cluster.submit`.
 
     Returns:
@@ -155,6 +157,7 @@ def splitrun(
         _check(command)
     elif outfile is not None:
         raise OptionsError("outfile= is for commands; a function's values are given as a list.")
+    limit = parse_timeout(timeout)
     source = os.path.abspath(os.fspath(infile))
     beside = os.path.dirname(os.path.abspath(outfile)) if outfile is not None else os.getcwd()
     place = tempfile.mkdtemp(prefix=".splitrun-", dir=folder if folder is not None else beside)
@@ -162,7 +165,7 @@ def splitrun(
     try:
         count = _count(pieces, os.path.getsize(source), options.get("qtype"))
         files = split_file(source, count, place, header=header)
-        found = _run(command, files, place, timeout, options)
+        found = _run(command, files, place, limit, options)
         if callable(command):
             return found
         with_header = header if out_header is None else out_header

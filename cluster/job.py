@@ -69,7 +69,7 @@ class Job(JobView):
 
         Raises:
             OptionsError: every mistake that can be seen without the machine.
-            ConfigError: there is no such profile.
+            UnknownProfile: there is none of this name.
         """
         super().__init__(queue.scheduler_for(qtype))
         self._scripts: Scripts | None = None

@@ -19,6 +19,7 @@ from cluster.schedulers.base import Call, JobInfo, Request
 from cluster.schedulers.local import LocalScheduler
 from cluster.spec import Dependency
 from cluster.states import FINAL
+from cluster.units import Timeout, parse_timeout
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue as ProcessQueue
@@ -112,31 +113,32 @@ class JobQueue:
         self.jobs[id] = None
         return id
 
-    def get(self, job: Any, timeout: float | None = None) -> Any:
+    def get(self, job: Any, timeout: Timeout = None) -> Any:
         """Block until a job has ended, and give its value, or raise its exception.
 
         Args:
             job: its id.
-            timeout: seconds; None is no limit.
+            timeout: seconds, or a text such as "90s"; None is no limit.
         """
         id = queue.id_of(job)
-        (ending,) = self._scheduler.endings([id], timeout=timeout, content=True)
+        limit = parse_timeout(timeout)
+        (ending,) = self._scheduler.endings([id], timeout=limit, content=True)
         self.jobs[id] = ending.info
         return outcome.value(ending.info, ending.content or self._scheduler.content(id))
 
-    def wait(self, jobs: Any = None, timeout: float | None = None) -> bool:
+    def wait(self, jobs: Any = None, timeout: Timeout = None) -> bool:
         """Block until jobs have ended.
 
         Args:
             jobs: ids; None is every job added here.
-            timeout: seconds; None is no limit.
+            timeout: seconds, or a text such as "90s"; None is no limit.
 
         Returns:
             True if all of them are COMPLETED.
         """
         ids = list(self.jobs) if jobs is None else _ids(jobs)
         completed = True
-        for ending in self._scheduler.endings(ids, timeout=timeout):
+        for ending in self._scheduler.endings(ids, timeout=parse_timeout(timeout)):
             self.jobs[ending.info.id] = ending.info
             completed &= ending.info.state == "COMPLETED"
         return completed

@@ -20,6 +20,7 @@ from cluster._waiting import Waiting, flatten, id_of, wait_for
 from cluster.errors import QueueError, UnknownJob, WaitTimeout
 from cluster.schedulers.base import JobInfo, Resources, Scheduler
 from cluster.states import FINAL
+from cluster.units import Timeout, parse_timeout
 
 __all__ = [
     "Queue",
@@ -106,7 +107,7 @@ def scheduler_for(qtype: str | None = None) -> Scheduler:
 # ---------------------------------------------------------------- waiting
 
 
-def wait(jobs: Any, timeout: float | None = None, progress: bool | None = None) -> bool:
+def wait(jobs: Any, timeout: Timeout = None, progress: bool | None = None) -> bool:
     """Block until jobs are in their final states.
 
     While a job waits for jobs of the same queue, its cores are lent to others.
@@ -114,7 +115,7 @@ def wait(jobs: Any, timeout: float | None = None, progress: bool | None = None) 
 
     Args:
         jobs: a Job, an id, or lists of these.
-        timeout: seconds; None is no limit.
+        timeout: seconds, or a text such as "90s"; None is no limit.
         progress: show a line that counts; None shows it on a terminal when
             there are several jobs.
 
@@ -123,23 +124,24 @@ def wait(jobs: Any, timeout: float | None = None, progress: bool | None = None) 
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
+        OptionsError: `timeout` cannot be read.
         UnknownJob: an id names no job.
         QueueError: the queue could not be asked; the jobs may well go on.
     """
     return wait_for(Waiting(jobs, scheduler_for), timeout, progress, content=False)
 
 
-def wait_for_content(job: Any, timeout: float | None) -> None:
+def wait_for_content(job: Any, timeout: Timeout) -> None:
     """Block until a job has ended; it learns what it left in the same answer."""
     wait_for(Waiting(job, scheduler_for), timeout, False, content=True)
 
 
-def as_completed(jobs: Any, timeout: float | None = None) -> Iterator[Any]:
+def as_completed(jobs: Any, timeout: Timeout = None) -> Iterator[Any]:
     """Give jobs back as they reach their final states, each as it was given.
 
     Args:
         jobs: Jobs, ids, arrays (their elements are given), or lists of these.
-        timeout: seconds for all of them; None is no limit.
+        timeout: for all of them: seconds, or a text such as "90s"; None is no limit.
 
     Raises:
         WaitTimeout: a `TimeoutError`; the jobs go on.
@@ -320,7 +322,7 @@ class Queue:
             f"{len(self.completed)} ended{old}>"
         )
 
-    def wait(self, jobs: Any, timeout: float | None = None) -> bool:
+    def wait(self, jobs: Any, timeout: Timeout = None) -> bool:
         """Block until jobs are in their final states; see `cluster.wait`."""
         try:
             return wait(jobs, timeout)
@@ -339,15 +341,14 @@ class Queue:
         self._read()
         return len(self.queued) + len(self.running) < limit
 
-    def wait_to_submit(
-        self, max_queue_len: int | None = None, timeout: float | None = None
-    ) -> None:
+    def wait_to_submit(self, max_queue_len: int | None = None, timeout: Timeout = None) -> None:
         """Block until fewer jobs wait or run than `max_queue_len`.
 
         Raises:
-            WaitTimeout: `timeout` seconds went by.
+            WaitTimeout: `timeout` went by.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
+        limit = parse_timeout(timeout)
+        deadline = None if limit is None else time.monotonic() + limit
         while not self.can_submit(max_queue_len):
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
             unfinished = [job.id for job in self.jobs if not job.done]

@@ -14,7 +14,16 @@ from datetime import timedelta
 
 from cluster.errors import UnitsError
 
-__all__ = ["format_memory", "format_seconds", "parse_memory", "parse_seconds"]
+__all__ = [
+    "Timeout",
+    "format_memory",
+    "format_seconds",
+    "parse_memory",
+    "parse_seconds",
+    "parse_timeout",
+]
+
+Timeout = float | str | timedelta | None  # how long somebody waits; None is no limit
 
 _UNIT_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _WORDS = r"w|weeks?|d|days?|h|hrs?|hours?|m|mins?|minutes?|s|secs?|seconds?"
@@ -49,6 +58,34 @@ def parse_seconds(value: str | float | timedelta) -> float:
     if not math.isfinite(value) or value < 0:
         raise UnitsError(f"{value!r} is not a time: it must be finite and not negative.")
     return float(value)
+
+
+def parse_timeout(value: Timeout) -> float | None:
+    """Read how long to wait.
+
+    Args:
+        value: as for `parse_seconds`; None and infinity are no limit.  A number
+            below 0 is let through: a deadline may have gone by.
+
+    Returns:
+        Seconds, or None.
+
+    Raises:
+        UnitsError: it cannot be read; the message names `timeout`.
+    """
+    if value is None:
+        return None
+    try:
+        if isinstance(value, str | timedelta | bool | bytes):
+            return parse_seconds(value)
+        seconds = float(value)
+    except UnitsError as error:
+        raise UnitsError(f"timeout: {error}") from None
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isnan(seconds):
+        raise UnitsError(f"timeout: {value!r} is not a time. Write {_FORMS}.")
+    return None if seconds == math.inf else seconds
 
 
 def _seconds_of_text(text: str) -> float:

@@ -28,6 +28,8 @@ def test_every_error_is_a_cluster_error_with_a_docstring_and_is_in_the_drawn_tre
         (errors.OptionsError, ValueError),
         (errors.UnitsError, errors.OptionsError),
         (errors.ConfigError, ValueError),
+        (errors.UnknownProfile, errors.ConfigError),
+        (errors.UnknownProfile, LookupError),
         (errors.UnknownJob, LookupError),
         (errors.WaitTimeout, TimeoutError),
         (errors.PayloadError, TypeError),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ from fake_scheduler import FakeScheduler
 
 import cluster
 from cluster import queue, schedulers
+from cluster.cli import app
 from cluster.errors import OptionsError, QueueError, UnknownJob, WaitTimeout
 from cluster.job import submit, submit_many
 from cluster.queue import Queue
@@ -69,6 +71,41 @@ def test_a_wait_that_ends_too_early_is_a_timeout_error(fake: FakeScheduler) -> N
         queue.wait(submit("ls"), timeout=0)
 
     assert isinstance(caught.value, WaitTimeout)
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        lambda job, limit: job.wait(limit),
+        lambda job, limit: job.get(limit),
+        lambda job, limit: job.result(limit),
+        lambda job, limit: queue.wait([job], limit),
+        lambda job, limit: list(queue.as_completed([job], limit)),
+        lambda job, limit: Queue().wait(job, limit),
+        lambda job, limit: Queue().wait_to_submit(1, limit),
+        lambda job, limit: asyncio.run(cluster.aio.wait(job, limit)),
+    ],
+)
+def test_a_timeout_may_be_a_text_and_is_refused_by_its_name(
+    fake: FakeScheduler, wait: Callable[[cluster.Job, object], object]
+) -> None:
+    job = submit("ls")
+
+    with pytest.raises(WaitTimeout):
+        wait(job, "0s")
+    with pytest.raises(OptionsError, match=r"^timeout: .*'soon'"):
+        wait(job, "soon")
+
+
+def test_a_bad_timeout_is_told_of_also_when_nothing_is_left_to_wait_for(
+    fake: FakeScheduler,
+) -> None:
+    job = submit("ls")
+    fake.end("1")
+    job.wait()
+
+    with pytest.raises(OptionsError, match="timeout"):
+        job.wait("soon")
 
 
 def test_a_waited_job_needs_no_further_question(fake: FakeScheduler) -> None:
@@ -337,6 +374,61 @@ def test_the_first_of_several_schedulers_gets_the_jobs(programs: Put) -> None:
 
     assert schedulers.probe("lsf").version
     assert queue.MODE == "slurm"
+
+
+GRID_ENGINE = "echo SGE 8.1.9; echo 'usage: qstat [options]'"  # it takes --version for no option
+
+
+@pytest.mark.parametrize("said", [GRID_ENGINE, "echo 'error: SGE_ROOT directory' >&2; exit 1"])
+def test_a_qsub_of_grid_engine_is_not_asked_for_pbs(
+    programs: Put, said: str, tmp_path: Path
+) -> None:
+    programs("qsub", "touch asked")
+    programs("qstat", said)
+
+    with pytest.raises(QueueError, match=r"/bin/qsub is Grid Engine's, not Torque/PBS's.*'sge'"):
+        submit("true", qtype="torque", filedir=str(tmp_path))
+
+    assert [file.name for file in tmp_path.iterdir()] == ["bin"]
+
+
+def test_a_qsub_of_pbs_is_not_asked_for_grid_engine(programs: Put) -> None:
+    programs("qsub", "exit 1")
+    programs("qstat", "printf 'Version: 6.1.2\\nServer x\\n'")
+
+    with pytest.raises(QueueError, match=r"/bin/qsub is Torque/PBS's, not Grid Engine's"):
+        queue.check_queue("sge")
+
+
+def test_a_pbs_that_is_down_is_still_asked(programs: Put) -> None:
+    programs("qsub", "exit 1")
+    programs("qstat", "echo 'Version: 6.1.2'; echo 'qstat: cannot connect to server' >&2; exit 1")
+
+    assert queue.scheduler_for("torque").qtype == "torque"
+
+
+@pytest.mark.parametrize(
+    ("said", "words", "left"),
+    [
+        ("Unable to contact slurm controller (connect failure)", "is not known", ["sbatch"]),
+        ("fatal: Could not establish a configuration source", "no configuration", []),
+    ],
+)
+def test_a_controller_that_nobody_reaches_refuses_nothing_and_the_exit_code_is_1(
+    programs: Put, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    tmp_path: Path, said: str, words: str, left: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr("cluster.schedulers._programs._FIRST_PAUSE_S", 0.01)
+    monkeypatch.chdir(tmp_path)
+    for name in ("sbatch", "squeue", "scontrol"):
+        programs(name, f"echo '{name}: error: {said}' >&2; exit 1")
+
+    assert app.run(["submit", "--qtype", "slurm", "--", "sh"]) == 1
+
+    told = capsys.readouterr().err
+    assert words in told
+    assert "refused" not in told
+    assert [file.suffix[1:] for file in tmp_path.glob("*.sbatch")] == left
 
 
 def test_it_is_looked_for_once(programs: Put, tmp_path: Path) -> None:

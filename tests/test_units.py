@@ -2,13 +2,20 @@
 
 import contextlib
 from datetime import timedelta
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.errors import OptionsError, UnitsError
-from cluster.units import format_memory, format_seconds, parse_memory, parse_seconds
+from cluster.units import (
+    format_memory,
+    format_seconds,
+    parse_memory,
+    parse_seconds,
+    parse_timeout,
+)
 
 
 @pytest.mark.parametrize(
@@ -44,6 +51,28 @@ def test_a_time_without_a_clear_unit_is_refused(value):
 def test_what_is_no_time_is_refused(value):
     with pytest.raises(UnitsError, match="not a time"):
         parse_seconds(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        (None, None),
+        (float("inf"), None),
+        ("1h30m", 5400),
+        (timedelta(minutes=2), 120),
+        (0.5, 0.5),
+        (-3, -3),  # what is left until a deadline that has gone by
+        (Fraction(1, 4), 0.25),
+    ],
+)
+def test_a_timeout_is_a_time_or_no_limit(value, seconds):
+    assert parse_timeout(value) == seconds
+
+
+@pytest.mark.parametrize("value", ["1", "soon", "", True, b"1s", [1], object(), float("nan")])
+def test_a_timeout_that_cannot_be_read_is_named(value):
+    with pytest.raises(OptionsError, match=r"^timeout: .*'1h30m'.*\.$"):
+        parse_timeout(value)
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ from cluster.errors import (
     OptionsError,
     UnknownDependency,
     UnknownJob,
+    UnknownProfile,
     WaitTimeout,
 )
 
@@ -194,6 +195,6 @@ def exit_code(error: ClusterError) -> int:
     """Choose the exit code for an error."""
     if isinstance(error, OptionsError):
         return USAGE
-    if isinstance(error, UnknownJob | UnknownDependency):
+    if isinstance(error, UnknownJob | UnknownDependency | UnknownProfile):
         return NOT_THERE
     return TIMED_OUT if isinstance(error, WaitTimeout) else FAILED

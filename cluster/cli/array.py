@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cluster.cli.common import json_option, print_json, print_lines
+from cluster.cli.common import json_option, print_json, print_lines, read_ids
 from cluster.cli.job_options import CONTEXT, all_job_options, command_line, keywords
 from cluster.cli.text import reason_text, safe, state_text
-from cluster.errors import OptionsError
+from cluster.errors import OptionsError, UnknownJob
 
 if TYPE_CHECKING:
     from cluster.array import JobArray
@@ -53,12 +53,12 @@ def command(
       cluster array 100 -- ./simulate --seed {index}
       ls *.wav | cluster array --items - -- flac {item}
     """
-    from cluster.array import JobArray, submit_array  # costs 25 ms
+    from cluster.array import submit_array  # costs 25 ms
 
     if shown is not None or retried is not None:
         if cmd or file or bash or (shown and retried):
             raise click.UsageError("--show and --retry take an id and nothing else.")
-        array = JobArray.load(str(shown or retried), qtype)
+        array = _load(str(shown or retried), qtype)
         if retried is None:
             _show(array, as_json)
             return
@@ -82,6 +82,34 @@ def command(
         print_json({"id": made.id, "elements": len(made), "jobs": [p.id for p in made.parts]})
     else:
         click.echo(made.id)
+
+
+def _load(id: str, qtype: str | None) -> JobArray:
+    """Find an array, or say what else has this id and what can be done with that.
+
+    Raises:
+        OptionsError: no job can have this id.
+        UnknownJob: it is no array of this command.
+    """
+    from cluster import queue
+    from cluster.array import JobArray
+
+    (id, *others) = read_ids((id,))
+    if others:
+        raise click.UsageError("--show and --retry take one id.")
+    array = JobArray.find(id, qtype)
+    if array is not None:
+        return array
+    found = queue.scheduler_for(qtype).query([id])
+    if not found:
+        raise UnknownJob(f"no job {id} in this queue. See which there are: cluster list --all")
+    if not found[0].counts:
+        raise UnknownJob(f"job {id} is no array. What became of it: cluster show {id}")
+    raise UnknownJob(
+        f"job {id} was not made by cluster array. What became of it: cluster show {id}, and "
+        "cluster list --elements --state failed. "
+        "Such elements again: cluster submit -a 3,7 -- CMD"
+    )
 
 
 def _read(cmd: tuple[str, ...], file: str | None) -> tuple[range | list[str], tuple[str, ...]]:

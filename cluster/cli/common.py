@@ -150,6 +150,21 @@ def is_refusal(verb: str, answer: str) -> bool:
     return answer.startswith(("is ", "no ")) or (verb != "cancel" and answer.startswith("already "))
 
 
+def confirmed(question: str) -> bool:
+    """Ask, and tell whether the answer is yes.
+
+    Raises:
+        UsageError: nobody is there to answer.
+    """
+    try:
+        return click.confirm(question)
+    except click.Abort as abort:
+        if not isinstance(abort.__context__, EOFError):  # Ctrl-C
+            raise
+        click.echo()
+        raise click.UsageError("Nobody answers. To do it without being asked: --yes") from None
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON; text that is not UTF-8 comes out as escapes, never as an error."""
     import json

@@ -11,7 +11,7 @@ from cluster._settings_table import SETTINGS
 from cluster.cli.app import NOT_THERE, complain
 from cluster.cli.common import json_option, print_json, print_lines, terminal_columns
 from cluster.cli.text import safe, table
-from cluster.errors import OptionsError
+from cluster.errors import ConfigError, OptionsError
 
 _OTHERS = ("default", "global", "command ", "profile ")  # sections that hold keywords of jobs
 _setting = click.argument("setting", metavar="SECTION.KEY")
@@ -65,6 +65,10 @@ def set_(setting: str, value: str) -> None:
     """Write one setting to the file."""
     section, key = split(setting)
     check_known(section, key)
+    try:
+        config_file.check(section, key, value)
+    except ConfigError as error:
+        raise OptionsError(str(error)) from None
     config_file.set(section, key, value)
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
-from cluster.cli.app import NOT_THERE
-from cluster.cli.common import json_option, local_client, print_json, print_lines
+from cluster.cli.app import FAILED, NOT_THERE, complain
+from cluster.cli.common import confirmed, json_option, local_client, print_json, print_lines
 from cluster.cli.text import fields, safe, when
 from cluster.cli.values import counts as read_counts
 from cluster.errors import OptionsError
@@ -74,8 +74,9 @@ def stop(drain: bool, at_once: bool, yes: bool) -> int:
             _end_everything()
         click.echo("No server is running.")
         return 0
-    if not drain and not yes:
-        _confirm(status, at_once)
+    if not drain and not yes and not _is_meant(status, at_once):
+        complain("nothing was stopped")
+        return FAILED
     local_client().control("stop", drain=int(drain), now=int(at_once))
     if at_once:
         _end_everything()
@@ -178,14 +179,14 @@ def _ask_if_running() -> Status | None:
     return dict(client.control("status")) if client.alive() else None
 
 
-def _confirm(status: Status, at_once: bool) -> None:
+def _is_meant(status: Status, at_once: bool) -> bool:
     counts: dict[str, int] = status["counts"]
     active = sum(counts.get(s, 0) for s in ("RUNNING", "SUSPENDED"))
     waiting = sum(counts.get(s, 0) for s in ALL if s not in FINAL) - active
     if not active and not (waiting and not at_once):
-        return
+        return True
     fate = "will be ended" if at_once else "go on"
     story = f"{active} running jobs {fate}, {waiting} wait until a server is started again."
     if not sys.stdin.isatty():
         raise click.UsageError(f"{story} To do it without being asked: --yes")
-    click.confirm(f"{story} Stop?", abort=True)
+    return confirmed(f"{story} Stop?")

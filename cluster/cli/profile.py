@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from cluster import config_file, options
-from cluster.cli.app import NOT_THERE, complain
-from cluster.cli.common import json_option, print_json, print_lines
+from cluster.cli.app import FAILED, NOT_THERE, complain
+from cluster.cli.common import confirmed, json_option, print_json, print_lines
 from cluster.cli.text import fields, safe
 from cluster.cli.values import assignments
 from cluster.errors import ConfigError, OptionsError
@@ -119,11 +119,13 @@ def remove_global(keys: tuple[str, ...]) -> int:
 
 @command.command()
 @click.option("-y", "--yes", is_flag=True, help="Do not ask.")
-def reset(yes: bool) -> None:
+def reset(yes: bool) -> int:
     """Remove every profile and every global keyword."""
-    if not yes:
-        click.confirm("Remove every profile and every global keyword?", abort=True)
+    if not yes and not confirmed("Remove every profile and every global keyword?"):
+        complain("nothing was removed")
+        return FAILED
     config_file.reset_profiles()
+    return 0
 
 
 def read_keywords(pairs: Iterable[str], name: str = "") -> dict[str, Any]:

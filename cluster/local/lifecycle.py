@@ -206,7 +206,8 @@ def begin_daemon(
         sources += [] if tether_fd is None else [tether_fd]
         options = {**_kept_settings(state_dir), **(settings or {})}
         options |= {"tether": tether_fd is not None, "in_job": in_job}
-        words = [sys.executable, "-I", "-S", "-X", "utf8", "-c", BOOT, which, state_dir]
+        flags = ["-I", "-S", *_without_byte_code(), "-X", "utf8"]
+        words = [sys.executable, *flags, "-c", BOOT, which, state_dir]
         argv = [os.fsencode(word) for word in (*words, json.dumps(options), *import_path())]
         env = daemon_environment(os.environb, which, state_dir, in_job=in_job)
         pid = _spawn(argv, env, sources)
@@ -219,6 +220,14 @@ def begin_daemon(
         for fd in fds:
             os.close(fd)
     return Starting(which, state_dir, pid, read)
+
+
+def _without_byte_code() -> list[str]:
+    """Where files may not grow, Python would cut its own short, and read them ever after."""
+    import resource
+
+    limited = resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY
+    return ["-B"] if limited else []
 
 
 def _is_job_of(state_dir: str) -> bool:

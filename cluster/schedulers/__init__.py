@@ -30,12 +30,14 @@ class Probe(NamedTuple):
         program: path of the program that asked, "" if there is none.
         version: what answered; "" if nothing of this kind did.
         problem: why it did not; "" if it did, or if there is no program.
+        owner: the other scheduler whose program this is; "" unless that is seen.
     """
 
     qtype: str
     program: str
     version: str
     problem: str
+    owner: str = ""
 
 
 def canonical(qtype: str) -> str:
@@ -82,8 +84,19 @@ def get(qtype: str) -> Scheduler:
             f"qtype {name!r} is not available: {CLIENTS[name]} is not on PATH. "
             "Load the scheduler's module, or give qtype='local'."
         )
+    if not found.version and (owner := found.owner or _neighbour(name)):
+        raise QueueError(
+            f"qtype {name!r} is not available: {found.program} is {words_of(owner).title}'s, not "
+            f"{words_of(name).title}'s. Load the scheduler's module, or give qtype={owner!r}."
+        )
     # One that is down now may be up in a minute; what it is asked will say so.
     return CommandScheduler(words_of(name))
+
+
+def _neighbour(qtype: str) -> str:
+    """Give the scheduler that answers here with a program of the same name; "" if none does."""
+    others = (one for one, client in CLIENTS.items() if client == CLIENTS[qtype] and one != qtype)
+    return next((one for one in others if probe(one).version), "")
 
 
 def _plug_in(name: str) -> Scheduler:
@@ -170,4 +183,5 @@ def probe(qtype: str) -> Probe:
         return Probe(qtype, program, version, "")
     said = " ".join((answer.stderr.strip() or answer.stdout.strip()).split())
     said = said[:200] or f"{argv[0]} ended with code {answer.code}"
-    return Probe(qtype, program, "", said)
+    ask = getattr(words, "owner", None)
+    return Probe(qtype, program, "", said, ask(answer) if ask is not None else "")

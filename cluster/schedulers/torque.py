@@ -42,6 +42,7 @@ _UNREACHABLE = re.compile(
     r"|invalid credential|system error occurred",
     re.IGNORECASE,
 )
+_GRID_ENGINE = re.compile(r"^\S*[GS]E\S* \d\S*\s*$\s*usage: qstat|\bSGE_ROOT\b|\bqmaster\b", re.M)
 _FULL = re.compile(r"maximum number of jobs|would exceed .*limit|exceeds the queue limit", re.I)
 _HINTS = (
     ("unknown queue", "See the queues with qstat -Q, and name one with partition=."),
@@ -132,6 +133,10 @@ class Torque:
         if pro:
             return f"PBS Pro {pro[1]}"
         return f"Torque {torque[1]}" if torque else ""
+
+    def owner(self, answer: Answer) -> str:
+        """Tell from the same answer that these are Grid Engine's programs, which have our names."""
+        return "sge" if _GRID_ENGINE.search(answer.stdout + answer.stderr) else ""
 
     # ------------------------------------------------------------ submitting
 

@@ -69,6 +69,25 @@ def test_what_failed_is_shown_and_submitted_again(cli: Cli, tmp_path: Path) -> N
     assert states["failed"] == []
 
 
+@pytest.mark.parametrize("what", ["--show", "--retry"])
+def test_of_a_job_that_another_command_made_the_next_step_is_one_of_the_shell(
+    cli: Cli, what: str
+) -> None:
+    cli("submit", "-a", "3-7:4", "--", "false")
+    cli("submit", "--", "true")
+    cli("wait", "-q", "1", "2")
+
+    refused, single = cli("array", what, "1"), cli("array", what, "2")
+
+    assert (refused.returncode, single.returncode) == (3, 3)
+    assert single.stderr == "cluster: job 2 is no array. What became of it: cluster show 2\n"
+    assert refused.stderr.count("\n") == 1
+    for advised in ("cluster show 1", "cluster list --elements --state failed"):
+        assert advised in refused.stderr
+        assert cli(*advised.split()[1:]).returncode == 0
+    assert "cluster submit -a 3,7 -- CMD" in refused.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "code", "words"),
     [
@@ -78,7 +97,8 @@ def test_what_failed_is_shown_and_submitted_again(cli: Cli, tmp_path: Path) -> N
         (["3"], 2, "No command"),
         (["3", "--max", "2", "--", "true"], 2, "before them"),
         ([], 2, "How many?"),
-        (["--show", "7"], 3, "no array 7"),
+        (["--show", "7"], 3, "no job 7"),
+        (["--show", "seven"], 2, "not the id of a job"),
         (["--show", "1", "--", "true"], 2, "nothing else"),
     ],
     ids=str,

@@ -111,7 +111,7 @@ def test_an_array_is_one_line_that_counts_its_elements(cli: Cli) -> None:
         (["-d", "soon:1", "true"], 2, "soon"),
         (["-n", "a\nb", "true"], 2, "newline"),
         (["--cwd", "/does/not/exist", "true"], 2, "/does/not/exist"),
-        (["--profile", "nope", "true"], 1, "nope"),
+        (["--profile", "nope", "true"], 3, "nope"),
         ([], 2, "No command"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from pathlib import Path
@@ -153,7 +154,46 @@ def test_reset_removes_all_of_it_and_nothing_else() -> None:
     assert config_file.get("local", "cores") == 1
 
 
+@pytest.mark.parametrize(
+    ("typed", "code", "said"),
+    [("", 2, "without being asked: --yes"), ("n\n", 1, "cluster: nothing was removed")],
+)
+def test_reset_without_a_yes_removes_nothing_and_says_so(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch, typed: str, code: int, said: str
+) -> None:
+    app.run(["profile", "add", "a", "cores=1"])
+    monkeypatch.setattr("sys.stdin", io.StringIO(typed))
+
+    assert app.run(["profile", "reset"]) == code
+
+    assert said in capsys.readouterr().err
+    assert config_file.profile_names() == ["a"]
+
+
+def test_ctrl_c_at_a_question_is_no_answer(
+    capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app.run(["profile", "add", "a", "cores=1"])
+
+    def interrupt(_prompt: object) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("click.termui.visible_prompt_func", interrupt)
+
+    assert app.run(["profile", "reset"]) == 130
+    assert config_file.profile_names() == ["a"]
+
+
 # ---------------------------------------------------------------- config
+
+
+@pytest.mark.parametrize("pair", [("local.cores", "abc"), ("local.memory", "12"), ("x.y", "1")])
+def test_a_value_that_no_setting_takes_is_a_mistake_in_the_command_line(
+    capsys: Capture, pair: tuple[str, str]
+) -> None:
+    assert app.run(["config", "set", *pair]) == 2
+    assert pair[0].partition(".")[2] in capsys.readouterr().err
+    assert not Path(config_file.default_path()).exists()
 
 
 def test_a_setting_is_written_read_and_deleted(capsys: Capture) -> None:
@@ -196,7 +236,7 @@ def test_a_setting_that_nothing_reads_is_refused(setting: str, said: str, capsys
 
 
 def test_a_value_that_the_setting_does_not_accept_is_refused(capsys: Capture) -> None:
-    assert app.run(["config", "set", "local.cores", "many"]) == 1
+    assert app.run(["config", "set", "local.cores", "many"]) == 2
     assert "cores" in capsys.readouterr().err
 
 
