@@ -56,6 +56,7 @@ def _own_queue(_states_root: Path) -> Iterator[Path]:
     os.environ["CLUSTER_STATE_DIR"] = str(path)
     os.environ["CLUSTER_CONFIG"] = f"{path}.cfg"
     os.environ["CLUSTER_QTYPE"] = "local"
+    _forget_schedulers()  # what a fixture of a whole module found, while it was cleared away
 
     yield path
 
