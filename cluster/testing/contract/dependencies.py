@@ -87,7 +87,7 @@ def test_a_job_may_wait_for_the_start_of_another(site: Site, gate: Gate) -> None
         before.release()
 
         assert site.end(job) == ["COMPLETED"]
-        assert before.state == "RUNNING"
+        site.until_state(before, "RUNNING")  # a cluster is asked now and then only
 
 
 def test_a_job_waits_for_several(site: Site, gate: Gate) -> None:
