@@ -71,6 +71,7 @@ class QueueState:
         self.overtake = overtake
         self.waiters: dict[int, list[int]] = {}  # raw id -> who depends on it
         self.assigned: dict[int, Job] = {}  # the node has them; see `prefill`
+        self.outrun = 0.0  # when the node last started a job that was promoted, by itself
         self.shapes: dict[resources.Vector, int] = {}  # how many run with each need
         self.begins: list[tuple[float, int]] = []
         self.will_lend: set[int] = set()

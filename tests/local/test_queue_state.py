@@ -796,6 +796,37 @@ def test_what_the_node_starts_by_itself_takes_the_place_and_the_cpus_of_what_end
     assert driver.queue.jobs[3].allocation.cpus == cpus
 
 
+def promoted(driver: Driver) -> list[int]:
+    orders = [each for each in driver.effects if isinstance(each, ev.StartProcess)]
+    return [each.job.id for each in orders if not each.queued]
+
+
+def test_room_is_not_lost_to_a_node_that_is_always_one_job_further():
+    driver = Driver()
+    driver.submit(*[job() for _ in range(30)])
+
+    driver.exit(1, next=(0, 0))  # it had run out of jobs when this one ended
+    first = promoted(driver)
+    driver.exit(2, next=(3, 1))  # before it heard of that
+    second = promoted(driver)
+
+    assert (first, second) == ([3], [18])
+    assert driver.state(3) == driver.state(18) == states.RUNNING
+    assert driver.queue.pool.free[0] == 0
+
+
+def test_room_is_for_the_first_in_line_where_the_node_was_not_faster():
+    driver = Driver()
+    driver.submit(*[job() for _ in range(30)])
+    driver.exit(1, next=(0, 0))
+    driver.exit(2, next=(3, 1))
+    driver.now += 2.0
+
+    driver.exit(18, next=(0, 0))
+
+    assert promoted(driver) == [4]
+
+
 def test_a_job_of_higher_priority_takes_back_what_was_given_in_advance():
     driver = Driver(cores=1)
     driver.submit(job(), job("assigned"))
