@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from cluster import schedulers
 pytestmark = [pytest.mark.clusters, pytest.mark.timeout(300)]
 
 SINGLE, ELEMENTS, AWAY_S = 300, 1000, 20.0
+BAD = (7, 500, 999)
 
 
 def work(number: int) -> int:
@@ -60,6 +62,37 @@ def test_an_array_is_one_submission() -> None:
     assert array.queue_info.counts == {"COMPLETED": ELEMENTS - 1, "FAILED": 1}
     print(f"{ELEMENTS} elements: {time.monotonic() - began:.1f} s, {calls() - before} calls")
     assert calls() - before <= 2 + time.monotonic() - began
+
+
+def once_bad(number: int, folder: str) -> int:
+    """Fail the first time, for three of all numbers."""
+    seen = Path(folder, str(number))
+    if number in BAD and not seen.exists():
+        seen.touch()
+        raise ValueError(f"{number} the first time")
+    return number * number
+
+
+def test_of_a_thousand_functions_those_that_failed_run_again(tmp_path: Path) -> None:
+    began, folder = time.monotonic(), tmp_path / "seen"
+    folder.mkdir()
+    array = cluster.submit_array(
+        functools.partial(once_bad, folder=str(folder)), range(ELEMENTS), qtype="slurm"
+    )
+
+    assert not array.wait(240)
+    assert [element.index for element in array.failed] == list(BAD)
+    assert sorted(os.listdir(folder)) == sorted(map(str, BAD))
+    for element in array.failed:
+        with pytest.raises(ValueError, match=f"{element.index} the first time"):
+            element.get()
+    array.retry_failed()
+    assert array.wait(240)
+
+    assert array.get() == [number * number for number in range(ELEMENTS)]
+    assert array.states() == {"COMPLETED": ELEMENTS}
+    assert len(array.parts) == 2
+    print(f"{ELEMENTS} functions, {len(BAD)} of them twice: {time.monotonic() - began:.1f} s")
 
 
 def test_a_controller_that_is_away_for_a_while_loses_no_job_and_tells_no_wrong_state() -> None:
