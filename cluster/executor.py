@@ -59,8 +59,11 @@ class JobFuture(futures.Future[Any]):
 
     def _settle(self, what: Ending | ClusterError) -> None:
         with self._settling:
-            if self.done() or not self.set_running_or_notify_cancel():
-                return
+            is_cancelled = self.done() or not self.set_running_or_notify_cancel()
+        if is_cancelled:
+            if isinstance(what, Ending):  # nobody reads its scripts any more
+                self.job.clean()
+            return
         try:
             if isinstance(what, ClusterError):
                 raise what
