@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster import config_file, files, options, payload, queue, request
 from cluster._clean_dir import clean_dir
@@ -19,8 +19,10 @@ from cluster._job_view import JobView
 from cluster.errors import OptionsError, UnknownJob
 from cluster.request import Problems
 from cluster.schedulers.base import Call, Command, Request, Scheduler, Scripts
-from cluster.script import Function, Script
 from cluster.spec import Dependency
+
+if TYPE_CHECKING:  # 1 ms of each first call
+    from cluster.script import Function, Script
 
 __all__ = [
     "Job",

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from cluster.local.digest import sha256
 from cluster.local.wire import Env
 
 __all__ = ["environment", "own_job", "scrub"]
@@ -70,10 +71,8 @@ def environment(env: Mapping[bytes, bytes] | None = None) -> tuple[str, Env]:
 
 
 def _hash(env: Env) -> str:
-    from hashlib import sha256
-
     text = b"".join(name + b"=" + env[name] + b"\0" for name in sorted(env))
-    return sha256(text).hexdigest()[:32]
+    return str(sha256(text).hexdigest())[:32]
 
 
 def own_job(state_dir: str) -> int:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from cluster.errors import ServerUnavailable
+from cluster.local.digest import sha256
 
 __all__ = ["Host", "host", "listen", "peer", "socket_path", "state_dir", "token"]
 
@@ -137,9 +138,7 @@ def _close_to_others(path: str, fd: int, mode: int) -> None:
 
 def token(state_dir: str) -> str:
     """Give the mark that this queue's jobs carry: 16 hex digits."""
-    from hashlib import sha256
-
-    return sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest()[:16]
+    return str(sha256(os.fsencode(os.path.realpath(state_dir))).hexdigest())[:16]
 
 
 def socket_path(state_dir: str, which: str) -> str:

@@ -23,7 +23,7 @@ from cluster.local.client import Client, environment, get_client
 from cluster.local.watching import WatchingClient
 from cluster.local.wire import Env
 from cluster.payload import Payload
-from cluster.schedulers import checks, local_scripts
+from cluster.schedulers import checks
 from cluster.schedulers.base import (
     Call,
     Command,
@@ -67,6 +67,8 @@ class LocalScheduler:
         """Make the text of the job's files; write none."""
         python = os.fsdecode(_python(request.options))
         request = replace(request, program=_launched(request.program, request.options))
+        from cluster.schedulers import local_scripts  # few want files: 1 ms of each first call
+
         return local_scripts.make(
             request, directory=directory, stem=stem, suffix=suffix, python=python
         )
@@ -392,6 +394,8 @@ def _argv(program: Command, options: Mapping[str, Any]) -> tuple[bytes, ...]:
     if not program.text and not wrapped:
         return program.argv
     shell = [os.fsencode(word) for word in shlex.split(options.get("shell") or "/bin/bash")]
+    from cluster.schedulers import local_scripts
+
     text = os.fsencode(local_scripts.shell_text(program, options, arguments=True))
     # The first word behind the text is the shell's $0.
     behind = (os.path.basename(shell[0]), *program.argv) if program.argv else ()
