@@ -33,6 +33,7 @@ from cluster.local import crash
 
 NAME = "journal"
 CLOSED = "journal.closed"  # holds the boot id of the node that closed last
+LONGEST_WRITE = 64 << 10  # a few records, with two paths each at most
 COMPACT_BYTES = 1 << 20  # some 10,000 jobs; reading it takes a few ms
 _HEAD = struct.Struct("<II")  # length, crc32
 _log = logging.getLogger(__name__)
@@ -143,7 +144,7 @@ class Journal:
             _sync(state_dir)  # else a power loss could bring it back
         data = _contents(self.path)
         entries, whole = _entries_of(data)
-        if whole < len(data):
+        if whole < len(data) and not _is_cut_off(data[whole:]):
             _keep_aside(self.path, data, whole)
         self._open = {key_of(entry.begin): entry for entry in entries}
         self.foreign = frozenset(self._open)
@@ -320,6 +321,18 @@ def _keep_aside(path: str, data: bytes, whole: int) -> None:
     _log.warning("%s is not whole after byte %d; kept as %s.broken", path, whole, path)
     with open(f"{path}.broken", "wb") as file:
         file.write(data)
+
+
+def _is_cut_off(rest: bytes) -> bool:
+    """Tell whether this is the beginning of one write, and of nothing else.
+
+    A node that is killed on a full disk leaves such a thing.  Nobody acted upon it.
+    """
+    if len(rest) > LONGEST_WRITE:
+        return False
+    if len(rest) >= _HEAD.size and _HEAD.unpack_from(rest)[0] <= len(rest) - _HEAD.size:
+        return False  # it is all there, and wrong
+    return all(_record_at(rest, at) is None for at in range(1, len(rest)))
 
 
 def _entries_of(data: bytes) -> tuple[list[Entry], int]:

@@ -132,6 +132,32 @@ def test_what_follows_garbage_is_kept_aside(tmp_path: Path) -> None:
     assert journal.read(str(tmp_path)) == WHOLE
 
 
+def test_the_beginning_of_a_record_that_a_killed_node_left_is_dropped(tmp_path: Path) -> None:
+    book = written(tmp_path)
+    whole = Path(book.path).read_bytes()
+    book.ended(journal.Ended(1, 1, 0, "", "", 1.0, 2.0, 0.1, 9.0))
+    data = Path(book.path).read_bytes()
+
+    for cut in range(len(whole) + 1, len(data)):
+        Path(book.path).write_bytes(data[:cut])
+        again = Journal(str(tmp_path), NODE)
+        again.close()
+        assert again.foreign == {(1, 1), (2, 1), (3, 1)}
+
+    assert not Path(f"{book.path}.broken").exists()
+
+
+def test_records_behind_a_damaged_one_are_kept_aside(tmp_path: Path) -> None:
+    book = written(tmp_path)
+    data = bytearray(Path(book.path).read_bytes())
+    data[3] = 0x7F  # the first record is now longer than the file
+    Path(book.path).write_bytes(data)
+
+    Journal(str(tmp_path), NODE).close()
+
+    assert Path(f"{book.path}.broken").read_bytes() == data
+
+
 @pytest.mark.parametrize("at", [0, 5, 30, 90])
 def test_a_flipped_byte_never_raises(tmp_path: Path, at: int) -> None:
     path = Path(written(tmp_path).path)
