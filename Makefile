@@ -43,7 +43,7 @@ $(STAMP): setup.cfg $(STALE)
 stale: ;
 
 test: check docs-quiet
-	$(PY) -m pytest -m 'not root and not clusters and not emulation' --cov --cov-report=term
+	$(PY) -m pytest -n 2 --dist loadfile -m 'not root and not clusters and not emulation' --cov --cov-report=term
 
 test-faults: $(STAMP)
 	$(PY) -m pytest -m 'faults or root'

@@ -111,7 +111,7 @@ def test_every_dependency_that_is_imported_is_declared() -> None:
 
     graph = grimp.build_graph("cluster", include_external_packages=True, cache_dir=None)
     squashed = {name for name in graph.modules if graph.is_module_squashed(name)}
-    foreign = squashed - set(sys.stdlib_module_names)
+    foreign = squashed - set(sys.stdlib_module_names) - {"_sha2"}  # a later Python's
 
     assert foreign - {"pandas", "textual", "pytest"} - declared == set()
     for_tests = graph.find_modules_that_directly_import("pytest")
