@@ -88,6 +88,9 @@ class Store:
         try:
             self._db = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             self._open(durable)
+        except QueueError:
+            self._close_quietly()
+            raise
         except sqlite3.OperationalError as error:  # the system's fault, not the file's
             self._close_quietly()
             raise QueueError(
@@ -103,17 +106,18 @@ class Store:
 
     def _open(self, durable: bool) -> None:
         run = self._db.execute
-        run("PRAGMA auto_vacuum=INCREMENTAL")
         run("PRAGMA locking_mode=EXCLUSIVE")
-        run("PRAGMA journal_mode=WAL")
-        run(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
-        (found,) = run("PRAGMA user_version").fetchone()
+        (found,) = run("PRAGMA user_version").fetchone()  # nothing is written before it is known
         if found > FORMAT:
             raise QueueError(
                 f"the queue's store {self.path} has format {found}, this version reads up to"
                 f" {FORMAT}. It is left as it is; use the newer version of cluster."
             )
         if found < FORMAT:  # else nothing is written: a full disk does not matter here
+            run("PRAGMA auto_vacuum=INCREMENTAL")
+        run("PRAGMA journal_mode=WAL")
+        run(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        if found < FORMAT:
             self._db.executescript(
                 f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version={FORMAT}; COMMIT"
             )

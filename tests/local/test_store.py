@@ -180,9 +180,23 @@ def test_a_store_of_a_newer_version_is_refused_and_left_as_it_is(path):
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version={FORMAT + 1}")
     db.close()
+    before = path.read_bytes()
 
     with pytest.raises(QueueError, match="has format 2"):
         Store(path)
+
+    assert path.read_bytes() == before
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_to_open_a_store_writes_nothing(path):
+    Store(path).close()
+    before = path.read_bytes()
+
+    Store(path).close()
+
+    assert path.read_bytes() == before
+    assert before[64:68] == b"\0\0\0\1"  # incremental vacuum: housekeeping makes it shrink
 
 
 def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(path):
