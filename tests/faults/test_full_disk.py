@@ -185,12 +185,21 @@ def test_row_17_an_exit_that_no_file_has_room_for_is_kept_by_the_node(
 def test_a_server_that_finds_no_room_says_so_and_not_that_its_store_is_broken(
     small: Path, queue: Queue
 ) -> None:
-    done = queue.submit("true")
-    queue.ended(done)
+    queue.ended(queue.submit("true"))
     lifecycle.stop_everything(small)
+    (small / "queue.db").unlink()
     ballast = fill(small)
     with pytest.raises(ClusterError, match="Nothing in it is lost; make room"):
         queue.client.query()
     ballast.unlink()
+
+    assert queue.client.query() == []
+
+
+def test_what_the_queue_holds_can_be_read_where_there_is_no_room(small: Path, queue: Queue) -> None:
+    done = queue.submit("true")
+    queue.ended(done)
+    lifecycle.stop_everything(small)
+    fill(small)
 
     assert queue.info(done).state == "COMPLETED"
