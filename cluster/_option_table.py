@@ -209,7 +209,7 @@ _QUEUEING = (
     Option(
         "on_unsatisfiable", "choice", "What becomes of a job whose dependency can never hold.",
         "--kill-on-invalid-dep={kill_on_invalid}",
-        _no("PBS deletes such a job, always"),
+        _no("PBS deletes such a job, unless it is released: then it waits for any end"),
         Absent("the job's script looks how the others ended; pend is taken as cancel", True),
         "{lsf_orphan}", HEEDED, (), "cancel", ("cancel", "pend", "release"),
     ),

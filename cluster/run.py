@@ -18,8 +18,11 @@ from cluster.errors import OptionsError
 __all__ = ["cmd", "open_zipped", "parse_command", "split_file", "which"]
 
 # Any of these means something to a shell outside (or, $ and `, inside) quotes;
-# a leading NAME=value is an assignment, a leading ~ or # is not a plain word.
-_SHELL = re.compile(r"[|&;<>()$`*?\[\]{}!\n\r]|(?:^|\s)[~#]|^\s*[A-Za-z_]\w*=")
+# a leading NAME=value is an assignment, a leading ~ or # is not a plain word, nor is
+# the ~ of name=~/x:~/y, which bash makes a directory of in arguments too.
+_SHELL = re.compile(
+    r"[|&;<>()$`*?\[\]{}!\n\r]|(?:^|\s)[~#]|^\s*[A-Za-z_]\w*=|(?:^|\s)[A-Za-z_]\w*\+?=(?:.*:)?~"
+)
 _QUOTING = re.compile(r"""["'\\]|[^\S \t]""")  # or a blank that is none to a shell
 # Words that only a shell knows how to run.
 _BUILTIN_WORDS = (

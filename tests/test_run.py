@@ -72,6 +72,8 @@ def test_a_blank_that_is_none_to_a_shell_splits_nothing():
 @settings(max_examples=60)
 @given(st.text("ab 'c\"\\\t=~#%^,.:-é", max_size=12))
 @example("a\\\\b 'c'\\''d'")
+@example("a=~")
+@example("a=b:~")
 def test_a_split_command_is_what_bash_would_split(text):
     try:
         argv = run.parse_command(f"printf %s: {text}")

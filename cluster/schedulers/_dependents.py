@@ -13,7 +13,7 @@ from cluster.local.wire import JobInfo
 from cluster.spec import Dependency
 from cluster.states import FINAL
 
-__all__ = ["KEPT", "MET", "NEVER", "judge", "read", "story", "verdict"]
+__all__ = ["KEPT", "MET", "NEVER", "judge", "read", "softened", "story", "verdict"]
 
 KEPT, MET, NEVER = "kept", "met", "never"
 
@@ -58,6 +58,16 @@ def judge(
         elif found == NEVER and info is not None and choice != "release":
             never = never or story(info)
     return (() if never else tuple(kept)), never
+
+
+def softened(dependencies: Sequence[Dependency], choice: str) -> tuple[Dependency, ...]:
+    """Have a job that may run when its dependency can never hold wait for any end of it."""
+    if choice != "release":
+        return tuple(dependencies)
+    conditional = ("afterok", "afternotok")
+    return tuple(
+        Dependency(d.job, "afterany") if d.type in conditional else d for d in dependencies
+    )
 
 
 def story(info: JobInfo) -> str:

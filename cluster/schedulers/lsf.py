@@ -13,6 +13,7 @@ from typing import Any
 
 from cluster._option_directives import Site, flags, quote
 from cluster.errors import OptionsError, QueueError, ServerUnavailable
+from cluster.schedulers._dependents import softened
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.lsf_answers import (
@@ -142,7 +143,7 @@ class Lsf:
         lines = flags({**values, **_files(outputs)}, "lsf", Site())
         lines += memory
         if request.dependencies and "dependencies" not in skip:
-            lines.append(_depend(request.dependencies, orphans))
+            lines.append(_depend(softened(request.dependencies, orphans), orphans))
         lines.append("-Jd " + quote(f"{mark} {comment}".rstrip(), "lsf"))
         unwanted = tuple(flag for flag in skip if flag.startswith("-"))
         lines = [line for line in lines if not unwanted or not line.startswith(unwanted)]

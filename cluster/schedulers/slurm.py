@@ -22,6 +22,7 @@ from typing import Any
 
 from cluster._option_directives import Site, flags
 from cluster.errors import OptionsError, QueueError, ServerUnavailable
+from cluster.schedulers._dependents import softened
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.slurm_text import (
@@ -33,7 +34,6 @@ from cluster.schedulers.slurm_text import (
     tell_apart,
 )
 from cluster.schedulers.slurm_variables import OVERRIDING, SCRUBBED, quiet
-from cluster.spec import Dependency
 
 __all__ = ["Slurm"]
 
@@ -137,7 +137,7 @@ class Slurm:
         values.pop("dependencies", None)
         choice = values.pop("on_unsatisfiable", "cancel")
         if request.dependencies:
-            values["dependencies"] = _dependencies(request.dependencies, choice)
+            values["dependencies"] = list(softened(request.dependencies, choice))
             values["on_unsatisfiable"] = choice
         return flags(values, "slurm", Site())
 
@@ -297,14 +297,6 @@ def _pattern(path: str, array: bool) -> str:
         return path.replace("\\", "\\\\")
     text = path.replace("%", "%%")
     return text.replace("{index}", "%a") if array else text
-
-
-def _dependencies(wanted: Sequence[Dependency], choice: str) -> list[Dependency]:
-    # A dependency that may be dropped when it can never hold is one on any end.
-    if choice != "release":
-        return list(wanted)
-    conditional = ("afterok", "afternotok")
-    return [Dependency(d.job, "afterany" if d.type in conditional else d.type) for d in wanted]
 
 
 # ---------------------------------------------------------------- steering

@@ -19,6 +19,7 @@ from typing import Any
 
 from cluster._option_directives import Site, flags
 from cluster.errors import OptionsError, QueueError, ServerUnavailable
+from cluster.schedulers._dependents import softened
 from cluster.schedulers.base import Request, Resources
 from cluster.schedulers.dialect import Answer, Outputs, Seen
 from cluster.schedulers.torque_answers import MARK, native, read_jobs, read_nodes, seen
@@ -149,6 +150,9 @@ class Torque:
         for name in ("dependencies", "outfile", "errfile", "dir"):  # the script enters its cwd
             values.pop(name, None)
         raw = values.pop("extra_directives", [])
+        choice = values.get("on_unsatisfiable", "cancel")
+        if choice == "release":
+            del values["on_unsatisfiable"]  # the dependencies say it
         lines = self._array(values.pop("array", None))
         if self.flavour == "pbspro":
             lines += select(values)
@@ -156,7 +160,7 @@ class Torque:
             values.setdefault("inherit_env", True)
         lines += with_mark(flags(values, "torque", Site()), mark)
         if request.dependencies and "dependencies" not in skip:
-            lines.append(self._depend(request.dependencies))
+            lines.append(self._depend(softened(request.dependencies, choice)))
         lines += self._outputs(outputs)
         unwanted = tuple(flag for flag in skip if flag.startswith("-"))
         lines = [line for line in lines if not unwanted or not line.startswith(unwanted)]

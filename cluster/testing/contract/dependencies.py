@@ -12,6 +12,7 @@ from cluster.testing.contract.site import Gate, Site
 
 __all__ = [
     "test_a_chain_of_jobs_runs_in_order",
+    "test_a_job_may_run_though_what_it_waited_for_failed",
     "test_a_job_may_wait_for_the_start_of_another",
     "test_a_job_that_can_never_run_says_which_dependency_it_was",
     "test_a_job_waits_for_several",
@@ -76,6 +77,17 @@ def test_a_job_that_can_never_run_says_which_dependency_it_was(site: Site, gate:
     assert re.search(rf"\b{before.id}\b", caught.value.reason)
     assert site.end(last) == ["CANCELLED"]
     assert re.search(rf"\b{job.id}\b", last.reason)
+
+
+def test_a_job_may_run_though_what_it_waited_for_failed(site: Site, gate: Gate) -> None:
+    before = gate.running(3)
+    job = site.submit(["echo", "ran"], dependencies=before, on_unsatisfiable="release")
+    assert job.state == "PENDING"
+
+    gate.open()
+
+    assert site.end(before, job) == ["FAILED", RUNS]
+    assert job.stdout == "ran\n"
 
 
 def test_a_job_may_wait_for_the_start_of_another(site: Site, gate: Gate) -> None:
