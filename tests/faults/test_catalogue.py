@@ -6,14 +6,15 @@ import re
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
+CONTRACT = TESTS.parent / "cluster" / "testing" / "contract"
 PAGE = TESTS.parent / "docs" / "faults.md"
 _TEST = re.compile(r"^def (test_\w+)", re.MULTILINE)
 _NAMED = re.compile(r"`(test_\w+)`")
 
 
-def defined(folder: Path) -> set[str]:
+def defined(folder: Path, pattern: str = "test_*.py") -> set[str]:
     """All tests below a folder."""
-    found = (path.read_text() for path in folder.rglob("test_*.py"))
+    found = (path.read_text() for path in folder.rglob(pattern))
     return {name for text in found for name in _TEST.findall(text)}
 
 
@@ -21,7 +22,7 @@ def test_each_test_that_the_page_names_exists() -> None:
     named = set(_NAMED.findall(PAGE.read_text()))
 
     assert len(named) > 80
-    assert named - defined(TESTS) == set()
+    assert named - defined(TESTS) - defined(CONTRACT, "*.py") == set()
 
 
 def test_each_row_of_a_table_names_a_test() -> None:
