@@ -25,7 +25,7 @@ from cluster.schedulers._endings import Policy
 from cluster.schedulers.base import Ending
 from cluster.schedulers.command import CommandScheduler
 
-LIMIT_S = 20.0  # only waited for when a test fails
+LIMIT_S = 60.0  # only waited for when a test fails
 
 pytestmark = pytest.mark.slow
 

@@ -15,7 +15,7 @@ from cluster._array_plan import Limits, Piece, has_places, plan, shell_text
 from cluster.array import JobArray
 
 NO_LIMITS = Limits(lowest=0, largest=0, size=1 << 20)
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 def square(x: int) -> int:

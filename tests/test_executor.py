@@ -16,7 +16,7 @@ import pytest
 import cluster
 from cluster import Executor
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 
 
 class Point:

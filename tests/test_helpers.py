@@ -19,7 +19,7 @@ from cluster.helpers import parapply, split_file, splitrun
 
 pandas = pytest.importorskip("pandas")  # of the extra `test`
 
-LIMIT_S = 30.0  # only waited for when a test fails
+LIMIT_S = 60.0  # only waited for when a test fails
 
 
 def until(condition: Callable[[], bool]) -> None:

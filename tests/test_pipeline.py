@@ -21,7 +21,7 @@ from cluster.errors import ClusterError, JobCancelled, OptionsError, PayloadErro
 from cluster.local import lifecycle
 from cluster.pipeline import Pipeline
 
-WAIT_S = 30
+WAIT_S = 60
 
 
 @pytest.fixture

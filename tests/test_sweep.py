@@ -19,7 +19,7 @@ from cluster.errors import ClusterError, ConfigError, OptionsError, PayloadError
 from cluster.schedulers.local import LocalScheduler
 from cluster.sweep import Sweep
 
-WAIT_S = 30
+WAIT_S = 60
 MODES = pytest.mark.parametrize("mode", ["array", "individual"])
 
 

@@ -26,7 +26,7 @@ def queue_of_this_file() -> Iterator[Path]:
     yield path
     lifecycle.stop_everything(path)
     left = [process for process in psutil.process_iter() if _belongs(process, path)]
-    _, alive = psutil.wait_procs(left, timeout=5)
+    _, alive = psutil.wait_procs(left, timeout=60)
     names = [f"{process.pid}: {process.cmdline()}" for process in alive]
     for process in alive:
         process.kill()

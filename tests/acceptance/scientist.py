@@ -14,7 +14,7 @@ from typing import Any
 import cluster
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 
 # Prints what a process is made of, as a literal of Python; -IS: nothing of the site gets in.
 LOOK = """

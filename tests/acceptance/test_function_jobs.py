@@ -233,12 +233,13 @@ def test_os_exit_leaves_no_value(here: Path, code: int) -> None:
 
 
 def test_a_segfault_is_a_signal_and_breaks_nothing_else(here: Path) -> None:
-    beside = cluster.submit(jobs.sleep, 0.3)
+    beside = cluster.submit("until [ -e go ]; do sleep 0.02; done")
     job = cluster.submit(jobs.segfault)
 
     with pytest.raises(cluster.JobFailed, match="signal 11"):
         job.get(timeout=DEADLINE_S)
     assert (job.state, job.exitcode) == ("FAILED", 139)
+    (here / "go").touch()
     assert beside.wait(timeout=DEADLINE_S)
 
 

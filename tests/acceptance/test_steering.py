@@ -112,7 +112,7 @@ def test_an_array_of_millions_is_one_small_record(here: Path) -> None:
     assert (last.state, last.cancel(), last.state) == ("HELD", "cancelled", "CANCELLED")
     job.cancel()
     assert job.update().queue_info.counts == {"CANCELLED": 10_000_000}
-    assert time.monotonic() - before < 5
+    assert time.monotonic() - before < 60  # counted one by one they would take hours
 
 
 def test_one_element_is_looked_at_cancelled_and_waited_for(
@@ -222,10 +222,11 @@ def test_a_job_that_is_next_in_line_has_not_started(here: Path) -> None:
 
 
 def test_a_failure_goes_down_the_whole_chain(here: Path) -> None:
-    first = cluster.submit("sleep 0.1; exit 3")
+    first = cluster.submit("until [ -e go ]; do sleep 0.02; done; exit 3")
     second = cluster.submit(["true"], dependencies=first)
     third = cluster.submit(["true"], dependencies=second)
     last = cluster.submit(["true"], dependencies={"afterany": third})
+    (here / "go").touch()
 
     assert last.wait(timeout=DEADLINE_S)
     assert second.reason == f"Dependency {first.id} failed with exit code 3"

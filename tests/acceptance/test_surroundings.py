@@ -79,7 +79,8 @@ def test_it_is_bound_to_the_cores_it_asked_for(here: Path, inside: Look) -> None
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="this machine has one core")
 def test_two_jobs_at_once_have_different_cores(here: Path) -> None:
-    jobs = [cluster.submit(["sh", "-c", "sleep 0.3; taskset -cp $$"]) for _ in range(2)]
+    look = "touch up.$$; until [ $(ls up.* | wc -l) = 2 ]; do sleep 0.02; done; taskset -cp $$"
+    jobs = [cluster.submit(["sh", "-c", look]) for _ in range(2)]
 
     said = [job.get(timeout=DEADLINE_S).stdout.split()[-1] for job in jobs]
 
@@ -200,8 +201,9 @@ def test_gpus_are_handed_out_by_number(
     with_none = inside()["env"]
 
     both = inside(gpus=2)["env"][b"CUDA_VISIBLE_DEVICES"]
-    job = cluster.submit("echo $CUDA_VISIBLE_DEVICES; sleep 0.4", gpus=1)
+    job = cluster.submit("echo $CUDA_VISIBLE_DEVICES; until [ -e go ]; do sleep 0.02; done", gpus=1)
     other = inside(gpus=1)["env"][b"CUDA_VISIBLE_DEVICES"]
+    Path("go").touch()
 
     assert both == b"0,1"
     assert {job.get(timeout=DEADLINE_S).stdout.strip(), other.decode()} == {"0", "1"}

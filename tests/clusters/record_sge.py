@@ -25,7 +25,7 @@ from cluster.spec import ArraySpec, Dependency
 
 GOLDEN = Path(__file__).parents[1] / "schedulers" / "golden" / "sge-8.1.9"
 USER = os.environ.get("TEST_USER", "sgeuser")
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 FULL = 40  # jobs of one user; nobody else has so many
 SGE = Sge()
 CLEAN = {

@@ -15,7 +15,7 @@ from cluster.local import lifecycle
 
 pytest.register_assert_rewrite("cluster.testing.contract")
 
-END_S = 10.0
+END_S = 60.0
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from cluster.local.client import Client
 from cluster.local.environment import environment
 from cluster.spec import JobSpec, Launch
 
-DEADLINE_S = 20.0
+DEADLINE_S = 60.0  # until a test says that something never comes: long, for a machine that is slow
 MAKE_A_NOTE = """
 import os, sys, time
 path, seconds, cores = sys.argv[1:4]
@@ -36,9 +36,12 @@ token = os.environ["CLUSTER_JOB_TOKEN"].split(".", 1)[1]
 def note(what):
     os.write(fd, f"{token} {what} {time.time():.6f} {cores} {os.getpid()}\\n".encode())
 note("begin")
-time.sleep(float(seconds))
+time.sleep(max(0.0, float(seconds)))
+while float(seconds) < 0 and not os.path.exists(path + ".go"):
+    time.sleep(0.01)
 note("end")
 """
+UNTIL_TOLD = -1.0  # seconds of a counted job that ends when `Queue.tell` is called
 
 
 def until(check: Callable[[], Any], timeout_s: float = DEADLINE_S, what: str = "it") -> Any:
@@ -71,7 +74,9 @@ def note_from_function(path: str, seconds: float, cores: int) -> str:
     token = os.environ["CLUSTER_JOB_TOKEN"].split(".", 1)[1]
     for what, pause in (("begin", seconds), ("end", 0.0)):
         os.write(fd, f"{token} {what} {time.time():.6f} {cores} {os.getpid()}\n".encode())
-        time.sleep(pause)
+        time.sleep(max(0.0, pause))
+        while pause < 0 and not os.path.exists(path + ".go"):
+            time.sleep(0.01)
     return token
 
 
@@ -150,7 +155,9 @@ class Queue:
         counter: the file that counted jobs write to.
     """
 
-    def __init__(self, state_dir: Path | str, counter: Path, *, timeout_s: float = 20.0) -> None:
+    def __init__(
+        self, state_dir: Path | str, counter: Path, *, timeout_s: float = DEADLINE_S
+    ) -> None:
         self.state_dir = os.path.realpath(state_dir)
         self.counter = counter
         self.client = Client(self.state_dir, request_timeout_s=timeout_s)
@@ -170,6 +177,19 @@ class Queue:
         """The command that makes notes."""
         words = (str(self.counter), str(seconds), str(cores))
         return (sys.executable, "-I", "-S", "-c", MAKE_A_NOTE, *words)
+
+    def told_argv(self, then: str) -> tuple[str, ...]:
+        """A command that waits to be told, then runs this line of shell."""
+        return (
+            "sh",
+            "-c",
+            f'while ! test -e "$0"; do sleep 0.02; done; {then}',
+            f"{self.counter}.go",
+        )
+
+    def tell(self) -> None:
+        """Let the jobs end that run `UNTIL_TOLD`, those to come too."""
+        Path(f"{self.counter}.go").touch()
 
     def counted_call(self, seconds: float = 0.0, **fields: Any) -> str:
         """Submit a function that makes notes."""
@@ -293,7 +313,7 @@ def inside(*unshare: str, code: str, words: Iterable[str] = (), before: str = ""
     script = f'set -e\n{before}\nexec "$@"'
     python = (sys.executable, "-c", head + code, *words)
     argv = ["unshare", *unshare, "sh", "-c", script, "sh", *python]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 

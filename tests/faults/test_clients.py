@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_driver import Queue, command, kill, lives, until
+from fault_driver import UNTIL_TOLD, Queue, command, kill, lives, until
 
 from cluster.local import lifecycle, wire
 from cluster.local.client import get_client
@@ -33,10 +33,10 @@ sys.stdin.read() if sys.argv[5] == "stay" else list(queue.client.wait(["1"]))
 """
 
 
-def program(queue: Queue, seconds: float, then: str = "stay") -> list[str]:
-    """A program that submits one job and stays, or waits for it."""
+def program(queue: Queue, then: str = "stay") -> list[str]:
+    """A program that submits one job, to end when told, and stays or waits for it."""
     here = str(Path(__file__).parent)
-    words = [here, queue.state_dir, str(queue.counter), str(seconds), then]
+    words = [here, queue.state_dir, str(queue.counter), str(UNTIL_TOLD), then]
     return [sys.executable, "-c", SUBMIT, *words]
 
 
@@ -88,12 +88,13 @@ def test_row_10_half_a_message_of_a_client_that_died_queues_nothing(queue: Queue
 
 def test_row_11_a_job_runs_to_its_end_when_its_submitter_is_killed(queue: Queue) -> None:
     submitter = subprocess.Popen(
-        program(queue, 0.4), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        program(queue), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     with submitter:
         assert submitter.stdout
         id = submitter.stdout.readline().strip()
         submitter.kill()
+    queue.tell()
 
     assert queue.ended(id) == {id: "COMPLETED"}
     parents = psutil.Process(queue.server()).parents()
@@ -105,12 +106,13 @@ def test_rows_11_13_neither_hangup_nor_interrupt_of_a_terminal_reaches_daemons_o
 ) -> None:
     pid, terminal = pty.fork()
     if not pid:  # the session leader of a terminal of its own
-        os.execv(sys.executable, program(queue, 0.8, "wait"))
+        os.execv(sys.executable, program(queue, "wait"))
     until(lambda: queue.counter.exists() and queue.begins("1"))
     daemons = [queue.server(), queue.node()]
     os.write(terminal, b"\x03")  # Ctrl-C for everything in its foreground
     _, status = os.waitpid(pid, 0)
     os.close(terminal)  # and SIGHUP for its session
+    queue.tell()
 
     assert os.waitstatus_to_exitcode(status) != 0
     assert queue.ended("1") == {"1": "COMPLETED"}
@@ -118,7 +120,7 @@ def test_rows_11_13_neither_hangup_nor_interrupt_of_a_terminal_reaches_daemons_o
 
 
 def test_row_12_ctrl_c_ends_a_wait_at_once_and_the_job_goes_on(queue: Queue) -> None:
-    job = queue.counted(1.0)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     pressed: list[float] = []
 
@@ -130,7 +132,9 @@ def test_row_12_ctrl_c_ends_a_wait_at_once_and_the_job_goes_on(queue: Queue) -> 
     with pytest.raises(KeyboardInterrupt):
         queue.ended(job)
 
-    assert time.monotonic() - pressed[0] < 0.3
+    assert time.monotonic() - pressed[0] < 3
+    assert queue.is_running(job)
+    queue.tell()
     assert queue.ended(job) == {job: "COMPLETED"}
     assert queue.begins(job) == 1
 
@@ -164,16 +168,17 @@ def test_row_71_forked_children_of_a_program_with_threads_submit_on_their_own(
 
 
 def test_row_72_fifty_threads_that_wait_for_one_job_are_all_woken(queue: Queue) -> None:
-    job = queue.counted(0.5)
+    job = queue.counted(UNTIL_TOLD)
     states: list[str] = []
 
     def wait() -> None:
-        [ended] = get_client(queue.state_dir).wait([job], timeout=20)
+        [ended] = get_client(queue.state_dir).wait([job], timeout=60)
         states.append(ended.info.state)
 
     threads = [threading.Thread(target=wait) for _ in range(50)]
     for each in threads:
         each.start()
+    queue.tell()
     for each in threads:
         each.join()
 
@@ -191,7 +196,7 @@ def test_a_client_that_never_reads_delays_nobody_and_is_not_listened_to(queue: Q
         with pytest.raises(TimeoutError):
             deaf.sendall(wire.frame([watch] * 20) * 10_000)
 
-        assert queue.ended(queue.counted(), timeout_s=5.0)
+        assert queue.ended(queue.counted())
         assert server.memory_info().rss - before < 100 << 20
     assert queue.server() == server.pid
 
@@ -200,7 +205,7 @@ def test_who_reads_late_gets_every_output_all_the_same(queue: Queue) -> None:
     jobs = [queue.submit("sh", "-c", "head -c 200000 /dev/zero") for _ in range(60)]
     queue.ended(*jobs)
 
-    got = [each.content for each in queue.client.wait(jobs, timeout=20, content=True)]
+    got = [each.content for each in queue.client.wait(jobs, timeout=60, content=True)]
 
     assert [len(content.stdout.data) for content in got if content] == [200_000] * 60
 
@@ -257,12 +262,13 @@ def test_row_51_nobody_else_can_connect_even_where_files_would_let_them(
 
 def test_a_submitter_killed_while_it_waits_harms_no_server(queue: Queue) -> None:
     waiter = subprocess.Popen(
-        program(queue, 0.5, "wait"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
+        program(queue, "wait"), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE
     )
     with waiter:
         until(lambda: queue.begins("1"))
         server = queue.server()
         kill(waiter.pid)
+    queue.tell()
 
     assert queue.ended("1") == {"1": "COMPLETED"}
     assert queue.server() == server

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_driver import IS_ROOT, NEEDS_ROOT, Queue, inside, read_notes, until
+from fault_driver import IS_ROOT, NEEDS_ROOT, UNTIL_TOLD, Queue, inside, read_notes, until
 from shim import WHY_NOT, Shim
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
@@ -16,15 +16,17 @@ DAY_S = 86400.0
 SLEPT = """
 queue = Queue(sys.argv[1], Path(sys.argv[2]))
 apart = time.clock_gettime(time.CLOCK_BOOTTIME) - time.monotonic()
-survivor = queue.counted(0.6, walltime_s=30.0)
-late = queue.submit("sleep", "300", walltime_s=1.5)
+survivor = queue.counted(UNTIL_TOLD, walltime_s=600.0)
+late = queue.submit("sleep", "300", walltime_s=5.0)
 queue.wait_begun(survivor)
 until(lambda: queue.is_running(late))
 pids = queue.info(survivor).pid, queue.info(late).pid
 kill(queue.server(), queue.node())
 until(lambda: queue.status_started()["node_pid"])
 print(apart > 1e6, all(lives(pid) for pid in pids))
-print(queue.info(survivor).state, *queue.ended(survivor, late).values())
+print(queue.info(survivor).state)
+queue.tell()
+print(*queue.ended(survivor, late).values())
 print(round(queue.info(late).ended - queue.info(late).started))
 lifecycle.stop_everything(queue.state_dir)
 """
@@ -43,13 +45,14 @@ def shim(queue: Queue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shim:
 def test_row_39_a_jump_of_a_day_times_nothing_out_and_changes_no_order(
     jump_s: float, queue: Queue, shim: Shim
 ) -> None:
-    first = queue.counted(0.5, cores=2, walltime_s=30.0)
+    first = queue.counted(UNTIL_TOLD, cores=2, walltime_s=600.0)
     queue.wait_begun(first)
     second = queue.counted(cores=2)
     shim.jump(jump_s)
     third = queue.counted(cores=2)
+    queue.tell()
 
-    states = queue.ended(first, second, third, timeout_s=10.0)
+    states = queue.ended(first, second, third)
 
     assert set(states.values()) == {"COMPLETED"}
     order = [note.job for note in read_notes(queue.counter) if note.what == "begin"]
@@ -70,7 +73,7 @@ def test_row_39_a_limit_is_reached_when_it_is_reached_whatever_the_clock_says(
     before = time.monotonic()
 
     assert queue.ended(job) == {job: "TIMEOUT"}
-    assert time.monotonic() - before < 5.0
+    assert time.monotonic() - before < 60.0  # not a day
 
 
 @pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)
@@ -84,7 +87,7 @@ def test_row_39_a_wait_takes_as_long_as_it_was_told(queue: Queue, shim: Shim) ->
         list(queue.client.wait([job], timeout=0.5))
     jumps.join()
 
-    assert 0.4 < time.monotonic() - before < 5.0
+    assert 0.4 < time.monotonic() - before < 60.0
 
 
 @pytest.mark.root
@@ -97,5 +100,5 @@ def test_row_40_on_a_machine_that_has_slept_jobs_are_found_again_and_limits_are_
     said = inside("--time", "--boottime", "5000000", "--fork", code=SLEPT, words=words)
 
     assert said[0] == "True True"
-    assert said[1] == "RUNNING NODE_FAIL TIMEOUT"
-    assert int(said[2]) <= 5
+    assert said[1:3] == ["RUNNING", "NODE_FAIL TIMEOUT"]
+    assert int(said[3]) <= 60

@@ -164,10 +164,11 @@ def test_row_6_what_a_dead_node_lost_runs_again_if_asked(
 
 
 def test_row_4_an_exit_is_known_when_server_and_node_die_right_after_it(queue: Queue) -> None:
-    job = queue.submit("sh", "-c", "echo said; sleep 0.3; exit 7")
+    job = queue.submit(*queue.told_argv("echo said; exit 7"))
     until(lambda: queue.is_running(job))
     pid, server = queue.info(job).pid, queue.server()
     os.kill(server, signal.SIGSTOP)  # the node reports, and nothing is stored
+    queue.tell()
     until(lambda: processes.look(pid) is None, what="the end of the job")
     kill(server, queue.node())
 

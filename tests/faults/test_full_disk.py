@@ -47,7 +47,7 @@ def test_row_14_a_submit_is_refused_while_the_disk_is_full_and_works_when_it_is_
     small: Path, queue: Queue
 ) -> None:
     queue.ended(queue.submit("true"))
-    running = queue.submit("sh", "-c", "sleep 0.5; exit 3")
+    running = queue.submit(*queue.told_argv("exit 3"))
     until(lambda: queue.is_running(running))
     ballast = fill(small)
     server = queue.server()
@@ -57,7 +57,9 @@ def test_row_14_a_submit_is_refused_while_the_disk_is_full_and_works_when_it_is_
         with pytest.raises(QueueError, match=r"nothing was queued: .*cannot be written.*full"):
             queue.submit("true", name="refused", comment=name)
     assert [info.id for info in queue.client.query(name="refused")] == []
-    until(lambda: not lives(queue.info(running).pid))
+    pid = queue.info(running).pid
+    queue.tell()
+    until(lambda: not lives(pid))
     ballast.unlink()
 
     assert queue.ended(running) == {running: "FAILED"}

@@ -118,7 +118,7 @@ def test_a_limit_of_file_size_that_a_server_cannot_pass_by_is_named_at_once(
     assert code == 125
     assert "beyond 100 KiB here (ulimit -f)" in said
     assert str(state_dir) in said
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 25  # not after the 30 s that a slow start may take
     assert cli("run", "true")[0] == 0  # nothing stays behind that would keep others away
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_driver import Queue, kill, lives, run_twice, until
+from fault_driver import UNTIL_TOLD, Queue, kill, lives, run_twice, until
 
 from cluster.spec import Dependency
 
@@ -19,22 +19,25 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 def test_row_1_jobs_go_on_when_the_server_is_killed_and_their_exits_are_stored(
     queue: Queue,
 ) -> None:
-    good, bad = queue.counted(0.5), queue.submit("sh", "-c", "sleep 0.5; exit 3")
+    good, bad = queue.counted(UNTIL_TOLD), queue.submit(*queue.told_argv("exit 3"))
     queue.wait_begun(good)
+    until(lambda: queue.is_running(bad))
     pids = {queue.info(id).pid for id in (good, bad)}
     queue.kill_server()
 
     assert all(lives(pid) for pid in pids)
+    queue.tell()
     assert queue.ended(good, bad) == {good: "COMPLETED", bad: "FAILED"}
     assert queue.info(bad).exitcode == 3
     assert run_twice(queue.notes()) == []
 
 
 def test_row_1_without_any_client_the_node_finds_itself_a_server(queue: Queue) -> None:
-    job = queue.counted(0.3)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     queue.client.close()
     queue.kill_server()
+    queue.tell()
 
     until(lambda: queue.pid_of("server"), what="a server made by the node")
 
@@ -44,11 +47,12 @@ def test_row_1_without_any_client_the_node_finds_itself_a_server(queue: Queue) -
 def test_row_1_a_job_that_ends_while_no_server_runs_starts_its_dependents_later(
     queue: Queue,
 ) -> None:
-    job = queue.submit("sh", "-c", "sleep 0.2; exit 4")
+    job = queue.submit(*queue.told_argv("exit 4"))
     after = queue.counted(dependencies=(Dependency(job, "afternotok"),))
     until(lambda: queue.is_running(job))
     pid = queue.info(job).pid
     queue.kill_server()
+    queue.tell()
     until(lambda: not lives(pid))
 
     assert queue.ended(job, after) == {job: "FAILED", after: "COMPLETED"}
@@ -57,9 +61,10 @@ def test_row_1_a_job_that_ends_while_no_server_runs_starts_its_dependents_later(
 def test_row_6_a_killed_node_costs_a_command_its_exit_code_but_not_its_life(
     queue: Queue,
 ) -> None:
-    command, function = queue.counted(0.5), queue.counted_call(0.5)
+    command, function = queue.counted(UNTIL_TOLD), queue.counted_call(UNTIL_TOLD)
     queue.wait_begun(command, function)
     queue.kill_node()
+    queue.tell()
 
     states = queue.ended(command, function)
 
@@ -114,7 +119,7 @@ def test_row_6_a_survivor_can_be_cancelled(queue: Queue) -> None:
 def test_row_7_functions_outlive_their_warm_parent_and_the_next_one_gets_another(
     queue: Queue,
 ) -> None:
-    first = queue.counted_call(0.5)
+    first = queue.counted_call(UNTIL_TOLD)
     queue.wait_begun(first)
     [note] = queue.notes()
     parents = [
@@ -124,7 +129,8 @@ def test_row_7_functions_outlive_their_warm_parent_and_the_next_one_gets_another
     ]
     kill(*[pid for pid in parents if pid != note.pid])
 
-    second = queue.counted_call(0.0)
+    second = queue.counted_call()
+    queue.tell()
 
     assert queue.ended(first, second) == {first: "COMPLETED", second: "COMPLETED"}
     assert run_twice(queue.notes()) == []

@@ -13,6 +13,7 @@ pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 MANY, PART = 100_000, 5_000
 WIDE, DEEP = 1_000, 1_000
+ALL_S = 300.0  # 3 s where it is measured; a machine that others use has taken 70
 
 
 def submit_all(queue: Queue, number: int, **fields: object) -> list[str]:
@@ -39,7 +40,7 @@ def test_row_41_a_hundred_thousand_jobs_wait_in_little_memory_and_are_soon_there
     back_s = time.monotonic() - before
     before = time.monotonic()
     queue.client.control("resume")
-    queue.ended(*ids[:100], timeout_s=30)
+    queue.ended(*ids[:100])
     ran_s = time.monotonic() - before
     queue.client.control("pause")
 
@@ -59,7 +60,7 @@ def test_row_42_a_chain_a_thousand_deep_runs_and_ends_in_order(queue: Queue) -> 
         [last] = queue.client.submit([spec], envs)
         ids.append(last)
 
-    states = queue.ended(*ids, timeout_s=60)
+    states = queue.ended(*ids, timeout_s=ALL_S)
 
     assert set(states.values()) == {"COMPLETED"}
     ended = [info.ended for info in queue.client.query(ids)]
@@ -73,12 +74,11 @@ def test_row_42_a_cancel_goes_down_a_chain_in_one_turn_however_deep(queue: Queue
     for _ in range(DEEP):
         spec, _ = command("true", dependencies=(Dependency(ids[-1]),))
         ids += queue.client.submit([spec], envs)
-    before = time.monotonic()
 
     queue.client.act("cancel", [root])
 
-    assert time.monotonic() - before < 5.0
-    assert set(queue.ended(*ids).values()) == {"CANCELLED"}
+    # All of it by the time of the answer, which nobody waited for in turns.
+    assert {info.state for info in queue.client.query(ids)} == {"CANCELLED"}
 
 
 def test_row_42_a_thousand_wait_for_one_and_one_for_a_thousand(queue: Queue) -> None:
@@ -89,7 +89,7 @@ def test_row_42_a_thousand_wait_for_one_and_one_for_a_thousand(queue: Queue) -> 
 
     queue.client.act("release", [first])
 
-    states = queue.ended(first, *wide, last, timeout_s=60)
+    states = queue.ended(first, *wide, last, timeout_s=ALL_S)
     assert set(states.values()) == {"COMPLETED"}
     infos = queue.client.query([*wide, last])
     assert infos[-1].started >= max(info.ended for info in infos[:-1])

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_driver import Queue, kill, lives, until
+from fault_driver import UNTIL_TOLD, Queue, kill, lives, until
 
 from cluster.errors import ClusterError, ServerTimeout
 from cluster.local import lifecycle
@@ -45,7 +45,7 @@ def test_row_43_of_servers_that_start_at_once_one_serves_and_the_others_leave(
 def test_rows_43_44_a_stopped_server_is_not_robbed_and_goes_on_where_it_was(
     queue: Queue,
 ) -> None:
-    job = queue.counted(0.3)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     server = queue.server()
     os.kill(server, signal.SIGSTOP)
@@ -57,6 +57,7 @@ def test_rows_43_44_a_stopped_server_is_not_robbed_and_goes_on_where_it_was(
         assert lifecycle.holder(queue.state_dir).pid == server  # type: ignore[union-attr]
     finally:
         os.kill(server, signal.SIGCONT)
+        queue.tell()
 
     assert queue.ended(job, queue.counted())
     assert queue.server() == server
@@ -77,12 +78,13 @@ def test_row_45_a_socket_that_a_killed_server_left_is_replaced(queue: Queue) -> 
 
 
 def test_row_46_a_server_whose_lock_was_removed_leaves_for_the_next(queue: Queue) -> None:
-    job = queue.counted(1.0)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     first = queue.server()
     os.unlink(os.path.join(queue.state_dir, "lock"))
 
     until(lambda: not lives(first), what="the first server's leave")
+    queue.tell()
 
     assert queue.ended(job, queue.counted())
     until(lambda: len(queue.daemons("server")) == 1, what="the leave of those who lost")
@@ -91,7 +93,7 @@ def test_row_46_a_server_whose_lock_was_removed_leaves_for_the_next(queue: Queue
 
 @pytest.mark.parametrize("which", ["server", "node"])
 def test_row_47_a_socket_that_was_removed_is_made_again(which: str, queue: Queue) -> None:
-    job = queue.counted(1.0)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     daemon = queue.pid_of(which)
     os.unlink(lifecycle.socket_path(queue.state_dir, which))
@@ -99,6 +101,8 @@ def test_row_47_a_socket_that_was_removed_is_made_again(which: str, queue: Queue
         queue.kill_server()  # only now somebody looks for the node
 
     late = Queue(queue.state_dir, queue.counter)
+    late.client.query(ids=())
+    queue.tell()
 
     assert late.ended(job, late.counted())
     assert late.pid_of(which) == daemon
@@ -113,7 +117,7 @@ def test_row_47_daemons_of_a_directory_that_was_removed_leave(queue: Queue) -> N
     shutil.rmtree(queue.state_dir, ignore_errors=True)  # they may write at the same time
     shutil.rmtree(queue.state_dir, ignore_errors=True)
 
-    psutil.wait_procs(daemons, timeout=15.0)
+    psutil.wait_procs(daemons, timeout=60)
 
     assert not [each for each in daemons if lives(each.pid)]
 

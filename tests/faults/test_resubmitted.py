@@ -23,7 +23,7 @@ def length(data: bytes) -> int:
 def old_job(queue: Queue) -> tuple[str, Path]:
     """A job that has ended, and the file of its argument, which is old."""
     job = cluster.submit(length, bytes(1 << 20))
-    assert job.get(timeout=20) == 1 << 20
+    assert job.get(timeout=60) == 1 << 20
     [file] = Path(queue.state_dir, "payloads").iterdir()
     os.utime(file, (0, 0))
     return str(job.id), file
@@ -37,7 +37,7 @@ def test_its_arguments_are_kept_as_if_they_were_new(queue: Queue) -> None:
     again = LocalScheduler().resubmit(id)
 
     assert time.time() - file.stat().st_mtime < 60
-    assert cluster.Job.load(again).get(timeout=20) == 1 << 20
+    assert cluster.Job.load(again).get(timeout=60) == 1 << 20
 
 
 def test_if_they_are_gone_that_is_said_and_nothing_is_queued(queue: Queue) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fault_driver import Queue, lives, run_twice, until
+from fault_driver import UNTIL_TOLD, Queue, lives, run_twice, until
 
 from cluster.errors import ServerUnavailable
 from cluster.local import connection, lifecycle, wire
@@ -37,13 +37,14 @@ def stop(queue: Queue, **how: int) -> int:
 
 
 def test_after_a_stop_the_next_client_has_the_waiting_jobs_run(queue: Queue) -> None:
-    running = queue.counted(0.5, cores=2)
+    running = queue.counted(UNTIL_TOLD, cores=2)
     waiting = [queue.counted() for _ in range(3)]
     queue.wait_begun(running)
     pid = queue.info(running).pid
     stop(queue)
 
     assert lives(pid)
+    queue.tell()
     states = queue.ended(running, *waiting)
 
     assert set(states.values()) == {"COMPLETED"}
@@ -51,10 +52,11 @@ def test_after_a_stop_the_next_client_has_the_waiting_jobs_run(queue: Queue) -> 
 
 
 def test_a_job_that_ends_after_a_stop_is_known_to_the_next_server(queue: Queue) -> None:
-    job = queue.submit("sh", "-c", "sleep 0.3; echo late; exit 5")
+    job = queue.submit(*queue.told_argv("echo late; exit 5"))
     until(lambda: queue.is_running(job))
     pid = queue.info(job).pid
     stop(queue)
+    queue.tell()
     until(lambda: not lives(pid))
 
     assert queue.pid_of("server") == 0  # it was stopped on purpose: the node makes no other
@@ -66,7 +68,7 @@ def test_a_job_that_ends_after_a_stop_is_known_to_the_next_server(queue: Queue) 
 def test_a_newer_client_replaces_the_server_under_running_jobs(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running, waiting = queue.counted(0.5, cores=2), queue.counted()
+    running, waiting = queue.counted(UNTIL_TOLD, cores=2), queue.counted()
     queue.wait_begun(running)
     server, node = queue.server(), queue.node()
     queue.client.close()
@@ -76,6 +78,7 @@ def test_a_newer_client_replaces_the_server_under_running_jobs(
         with pytest.raises(ServerUnavailable, match="no server runs"):
             connection.connect(queue.state_dir, start=False)
     until(lambda: not lives(server))
+    queue.tell()
 
     assert queue.ended(running, waiting) == {running: "COMPLETED", waiting: "COMPLETED"}
     assert queue.node() == node
@@ -112,22 +115,26 @@ def test_a_drain_ends_what_runs_and_keeps_what_waits(queue: Queue) -> None:
 
 
 def test_sigterm_is_a_stop(queue: Queue) -> None:
-    job = queue.counted(0.4)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
-    psutil.Process(queue.server()).terminate()
+    server = queue.server()
+    psutil.Process(server).terminate()
+    until(lambda: not lives(server))
+    queue.tell()
 
     assert queue.ended(job) == {job: "COMPLETED"}
     assert queue.begins(job) == 1
 
 
 def test_a_wait_that_is_under_way_outlives_a_stop(queue: Queue) -> None:
-    job = queue.counted(0.6)
+    job = queue.counted(UNTIL_TOLD)
     queue.wait_begun(job)
     other = Queue(queue.state_dir, queue.counter)
     states: dict[str, str] = {}
     waiter = threading.Thread(target=lambda: states.update(other.ended(job)))
     waiter.start()
-    queue.client.control("stop")
+    stop(queue)
+    queue.tell()
     waiter.join()
 
     assert states == {job: "COMPLETED"}
@@ -138,7 +145,7 @@ def test_a_stop_right_after_the_start_takes_the_node_along(queue: Queue) -> None
     until(lambda: queue.pid_of("node"))
     before = time.monotonic()
 
-    assert lifecycle.stop_everything(queue.state_dir)
+    assert lifecycle.stop_everything(queue.state_dir, timeout_s=200.0)
 
-    assert time.monotonic() - before < 4.0  # a node that nobody tells waits longer for a signal
+    assert time.monotonic() - before < 40.0  # a node that nobody tells is sent a signal after 50 s
     assert queue.daemons() == []

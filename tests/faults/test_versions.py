@@ -7,7 +7,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from fault_driver import Queue, run_twice
+from fault_driver import UNTIL_TOLD, Queue, run_twice
 
 from cluster.errors import ClusterError, ProtocolError
 from cluster.local import connection, lifecycle, wire
@@ -65,13 +65,14 @@ def test_row_21_a_queue_that_an_earlier_version_left_goes_on(
 def test_row_22_an_older_program_is_told_so_and_changes_nothing(
     queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = queue.counted(0.5)
+    running = queue.counted(UNTIL_TOLD)
     queue.wait_begun(running)
     server = queue.server()
     with monkeypatch.context() as patched:
         patched.setattr(wire, "PROTOCOL", wire.PROTOCOL - 1)
         with pytest.raises(ProtocolError, match="is newer than this program"):
             connection.connect(queue.state_dir, start=True)
+    queue.tell()
 
     assert queue.ended(running) == {running: "COMPLETED"}
     assert queue.server() == server

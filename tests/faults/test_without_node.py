@@ -100,7 +100,7 @@ def test_the_walltime_of_a_job_goes_on_counting_when_its_node_dies(queue: Queue)
     until(lambda: queue.is_running(command))
     queue.kill_both()
 
-    states = queue.ended(command, function, timeout_s=10.0)
+    states = queue.ended(command, function)
 
     assert states == {command: "TIMEOUT", function: "TIMEOUT"}
     assert queue.info(command).reason == "it ran longer than its walltime of 1 s"
@@ -121,6 +121,6 @@ def test_the_memory_of_a_job_is_limited_also_when_its_node_has_died(
     queue.status_started()
     go.touch()
 
-    assert queue.ended(other, timeout_s=10.0) == {other: "OUT_OF_MEMORY"}
+    assert queue.ended(other) == {other: "OUT_OF_MEMORY"}
     assert "its limit is 100 MiB" in queue.info(other).reason
     assert lives(queue.info(job).pid)

@@ -22,7 +22,7 @@ from cluster import payload
 from cluster.local import lifecycle, processes, wire
 from cluster.spec import Launch
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
 ENV = {b"PATH": b"/usr/local/bin:/usr/bin:/bin", b"HOME": b"/", b"LANG": b"C.UTF-8"}
 _MAIN = """

@@ -21,7 +21,7 @@ from cluster.local.client import Client
 from cluster.local.lifecycle import Election, Host, daemon_environment
 
 
-def until(check, timeout_s=10.0):
+def until(check, timeout_s=60.0):
     """Wait for a condition; its value."""
     deadline = time.monotonic() + timeout_s
     while not (found := check()):

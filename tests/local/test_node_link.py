@@ -19,7 +19,7 @@ from cluster.local.node_link import NodeLink
 from cluster.local.queue_state import QueueState
 from cluster.local.resources import names, vector
 
-DEADLINE_S = 15.0
+DEADLINE_S = 60.0
 NAMES = names({})
 
 

@@ -54,7 +54,7 @@ def test_a_job_finds_its_own_numbers_in_its_variables_and_files(
     )
     id = submit(client, launch=launch, array=ArraySpec(4, 2))
 
-    (ended,) = client.wait([id], timeout=20)
+    (ended,) = client.wait([id], timeout=60)
 
     assert ended.info.counts == {"COMPLETED": 2}
     raw = int(id)
@@ -64,7 +64,7 @@ def test_a_job_finds_its_own_numbers_in_its_variables_and_files(
 
 def test_extra_stays_with_the_job(client: Client) -> None:
     id = submit(client, "true", extra=b"\x00mine")
-    list(client.wait([id], timeout=20))
+    list(client.wait([id], timeout=60))
 
     assert client.query([id])[0].extra == b"\x00mine"
 
@@ -83,7 +83,7 @@ def test_a_waiting_job_can_be_changed_and_stays_so(client: Client) -> None:
         b"new",
     )
     client.act("release", [id])
-    (ended,) = client.wait([id], timeout=20)
+    (ended,) = client.wait([id], timeout=60)
     assert (ended.info.state, ended.info.name) == ("COMPLETED", "renamed")
 
 
@@ -92,7 +92,7 @@ def test_a_begin_time_can_be_taken_back(client: Client) -> None:
 
     client.update([id], begin=0.0)
 
-    (ended,) = client.wait([id], timeout=20)
+    (ended,) = client.wait([id], timeout=60)
     assert ended.info.state == "COMPLETED"
 
 
@@ -141,7 +141,7 @@ def test_a_job_that_is_ended_gets_the_note_of_its_submitter(client: Client, tmp_
     )  # fmt: skip
     id = submit(client, launch=launch, walltime_s=0.2)
 
-    for _ in client.wait([id], timeout=20):
+    for _ in client.wait([id], timeout=60):
         pass
 
     assert log.read_text().startswith(f"*** job {id} ended at 20")
@@ -155,7 +155,7 @@ def test_a_variable_that_becomes_empty_is_not_set(client: Client, tmp_path: Path
     )  # fmt: skip
     id = submit(client, launch=launch)
 
-    for _ in client.wait([id], timeout=20):
+    for _ in client.wait([id], timeout=60):
         pass
 
     assert log.read_text() == "unset[]\n"

@@ -23,7 +23,7 @@ from cluster.local import warm, warm_parent
 from cluster.local.warm_pool import Usage, WarmPool
 from cluster.spec import Launch
 
-DEADLINE_S = 30.0
+DEADLINE_S = 60.0
 SLOT = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 EXIT = os.waitstatus_to_exitcode
 

@@ -26,7 +26,7 @@ from cluster.schedulers.dialect import Outputs
 from cluster.schedulers.exit_record import ExitRecord
 from cluster.spec import ArraySpec
 
-END_S = 10.0
+END_S = 60.0
 
 
 class Plain:

@@ -17,7 +17,7 @@ from cluster.schedulers._duplicates import LOOK_FOR_S, copies
 from cluster.schedulers.command import CommandScheduler
 from cluster.schedulers.dialect import Seen
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 MARK = "cluster-0123456789abcdef"
 
 

@@ -11,7 +11,7 @@ import pytest
 import cluster
 from cluster import schedulers
 
-PATIENCE_S = 30.0
+PATIENCE_S = 60.0
 
 pytestmark = [pytest.mark.emulation, pytest.mark.timeout(120)]
 

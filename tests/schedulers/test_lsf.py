@@ -504,7 +504,7 @@ def test_an_id_is_the_same_after_it_went_to_lsf_and_back(number, index):
 
 def shell(*argv: str, path: Path, **variables: str) -> str:
     environment = {"PATH": f"{path}:/usr/bin:/bin", **variables}
-    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=20)
+    done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60)
     return done.stdout + f"[{done.returncode}]"
 
 

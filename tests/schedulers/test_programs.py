@@ -45,8 +45,8 @@ def test_a_program_that_hangs_is_ended_with_all_it_started(tmp_path: Path) -> No
     with pytest.raises(ServerTimeout, match=r"within 0\.3 s"):
         run(f"sleep 100 & echo $! >{file}; wait", timeout_s=0.3)
 
-    assert time.monotonic() - began < 10
-    deadline = time.monotonic() + 10
+    assert time.monotonic() - began < 60
+    deadline = time.monotonic() + 60
     while _runs(int(file.read_text())):
         assert time.monotonic() < deadline
         time.sleep(0.01)

@@ -417,7 +417,7 @@ def program(path: Path, text: str) -> None:
 
 
 def said_by(argv: tuple[str, ...]) -> list[str]:
-    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=20)
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=60)
     return [
         *done.stdout.split("\n")[:-1],
         *([f"code {done.returncode}"] if done.returncode else []),

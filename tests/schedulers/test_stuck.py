@@ -23,7 +23,7 @@ from cluster.schedulers.slurm_text import _QUEUE_FIELDS
 from cluster.schedulers.torque import Torque
 
 # Long enough for the slowest machine, and only waited for when a test fails.
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 pytestmark = pytest.mark.usefixtures("scheduler")
 
 

@@ -592,7 +592,7 @@ def test_an_id_is_the_same_after_it_went_to_pbs_and_back(number, index, server):
 def shell(*argv: str, path: Path, **variables: str) -> str:
     environment = {"PATH": f"{path}:/usr/bin:/bin", **variables}
     done = subprocess.run(
-        argv, env=environment, cwd=path, capture_output=True, text=True, timeout=20
+        argv, env=environment, cwd=path, capture_output=True, text=True, timeout=60
     )
     return done.stdout + f"[{done.returncode}]"
 

@@ -267,7 +267,7 @@ def test_row_53_a_call_that_others_could_have_written_is_not_loaded(
     spoil(file, how)
     job.release()
 
-    cluster.wait(job, timeout=20)
+    cluster.wait(job, timeout=60)
 
     assert job.state == "FAILED"
     assert str(file) in job.reason
@@ -283,7 +283,7 @@ def test_row_53_a_result_that_others_could_have_written_is_not_loaded(
     how: str, theirs: Queue
 ) -> None:
     job = cluster.submit(big_value, 1 << 20)
-    cluster.wait(job, timeout=20)
+    cluster.wait(job, timeout=60)
     [file] = (Path(theirs.state_dir) / "outputs").iterdir()
     spoil(file, how)
 

@@ -21,7 +21,7 @@ import cluster
 from cluster.local import lifecycle
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 EMBEDDED = """\
 #BSUB -J parsed
 #BSUB -o job.out

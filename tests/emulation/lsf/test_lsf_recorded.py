@@ -21,7 +21,7 @@ import cluster
 from cluster.emulation.machine import Machine
 
 pytestmark = pytest.mark.slow
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 SCRIPT = """\
 #!/bin/bash
 #BSUB -J myjob

@@ -19,7 +19,7 @@ import cluster
 from cluster.emulation.machine import Machine
 from cluster.emulation.pbs import tmpdirs
 
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 STRICT = {"CLUSTER_EMULATION": '{"strict": true}'}
 
 
