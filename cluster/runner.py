@@ -22,6 +22,7 @@ import pickle
 import stat
 import struct
 import sys
+from os import _exit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -484,7 +485,7 @@ def _write_all(fd: int, pieces: Iterable[Bytes]) -> None:
 
 def leave(code: int) -> NoReturn:
     """End this process as Python ends: threads joined, exit functions run, files flushed."""
-    os._exit(finish(code) & 0xFF)
+    _exit(finish(code) & 0xFF)
 
 
 def finish(code: int) -> int:

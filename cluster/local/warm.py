@@ -25,11 +25,17 @@ from __future__ import annotations
 
 import _socket
 import gc
-import marshal
 import os
 import signal
 import sys
 import time
+from gc import enable as collect_garbage
+from marshal import dumps, loads
+
+# By name: to look into a module costs a job the pages of the module, its dict and more.
+from os import _exit, chdir, close, dup2, fsdecode, getpid, putenv, setsid, umask, unsetenv
+from os import open as open_file
+from os import write as write_to
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,29 +45,38 @@ if TYPE_CHECKING:
 
 MARSHAL = 2  # every Python writes and reads it; the node's may be another than ours
 MAX_MESSAGE = 64 * 1024  # a larger request comes as a file descriptor
-PLACEHOLDER = b"-" * 64  # the token of a warm parent, replaced in place by the job's
+# The token of a warm parent, and what else each job has of its own, is replaced in
+# place: setenv() costs a job 16 pages.
+PLACEHOLDER = b"-" * 64
+TOKEN = b"CLUSTER_JOB_TOKEN"
+PLACED = (TOKEN, b"CLUSTER_JOB_ID", b"CLUSTER_JOB_NAME", b"CLUSTER_RAW_ID")
 DRY_RUNS = 20
 MINOR = b"%d" % sys.version_info[1]
+ANCILLARY = _socket.CMSG_SPACE(4)  # room for one descriptor
 SEATS = 2  # children that wait; one more is forked as soon as one of them has a request
 FILE_FLAGS = os.O_CLOEXEC | os.O_NOCTTY
 RESTLESS_MS = 2  # with no request by then, there is time to have pages copied beforehand
 FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
 
 runner: ModuleType
+run_call: Callable[..., int]  # of it
+leave: Callable[[int], NoReturn]
 system: ModuleType  # warm_system.py
 channel: _socket.socket
 token: memoryview | None = None  # ours, in the block that /proc/PID/environ shows
+places: dict[bytes, memoryview] = {}  # of variables there
 spare_fds: tuple[int, ...] = ()  # what a job must not inherit
+variables: dict[bytes, bytes]  # behind os.environ
 libc: Any = None
 main_thread: Any = None  # threading's, if that is loaded
+random: Any = None  # the module, if it is loaded
 own_path: list[str] = []  # where this interpreter looks for modules by itself
 
 
 def _after_fork() -> None:
     """Do what at-fork handlers do, or should do, and somebody could notice."""
     if main_thread is not None:
-        main_thread._native_id = os.getpid()
-    random = sys.modules.get("random")
+        main_thread._native_id = getpid()
     if random is not None:
         random.seed()
 
@@ -78,29 +93,27 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
     job, attempt, token_, payload, payload_file, sys_path, result = request[:7]
     if token is not None:  # first: whoever looks for this job's processes shall find it
         token[:] = token_.ljust(len(PLACEHOLDER), b"\0")
-    _send(("spawned", job, attempt, os.getpid()))
+    _send(("spawned", job, attempt, getpid()))
     if taken[1]:
         _tell(*taken)
     try:
-        os.setsid()
+        setsid()
         _become(*request[7:])
         if payload_file:
             os.stat(payload_file)
     except OSError as error:
         what = _name(error.filename) or "a call of the system"
         _send(("failed", job, attempt, f"{what}: {error.strerror}"))
-        os._exit(1)
+        _exit(1)
     except _Unfit as unfit:
         _send(("failed", job, attempt, str(unfit)))
-        os._exit(1)
-    os.close(channel.detach())  # else the object would one day close a descriptor of the job
+        _exit(1)
+    close(channel.detach())  # else the object would one day close a descriptor of the job
     if sys_path is not None:
         _set_path(sys_path)
-    gc.enable()
-    call = os.fsdecode(payload_file) if payload_file else payload
-    code = runner.run_call(call, result, job=job, attempt=attempt)
-    runner.leave(code)
-    os._exit(code)
+    collect_garbage()
+    call = fsdecode(payload_file) if payload_file else payload
+    leave(run_call(call, result, job=job, attempt=attempt))
 
 
 def _set_path(paths: Iterable[bytes]) -> None:
@@ -125,16 +138,16 @@ class _Unfit(Exception):
 
 def _become(
     cwd: bytes,
-    umask: int,
+    mask: int,
     set_: dict[bytes, bytes],
     unset: tuple[bytes, ...],
     stdout: tuple[bytes, int],
     stderr: tuple[bytes, int],
     cpus: tuple[int, ...],
 ) -> None:
-    os.umask(umask)
+    umask(mask)
     try:
-        os.chdir(cwd)
+        chdir(cwd)
     except OSError as error:
         raise _Unfit(
             f"the working directory {_name(cwd)} cannot be entered: {error.strerror}"
@@ -146,28 +159,31 @@ def _become(
             raise _Unfit(f"it cannot run on cores {list(cpus)}: {error.strerror}") from None
     _open_as(1, *stdout)
     if stderr[0] == stdout[0]:
-        os.dup2(1, 2)
+        dup2(1, 2)
     else:
         _open_as(2, *stderr)
     # What os.environb[name] = value does, without the calls around it.
-    variables: dict[bytes, bytes] = vars(os.environ)["_data"]
     for name in unset:
-        os.unsetenv(name)
+        unsetenv(name)
         del variables[name]
     for name in set_:
-        os.putenv(name, set_[name])
-        variables[name] = set_[name]
+        value = variables[name] = set_[name]
+        place = places.get(name)
+        if place is None or len(value) >= len(PLACEHOLDER):
+            putenv(name, value)
+        else:
+            place[:] = value.ljust(len(PLACEHOLDER), b"\0")
     if b"TZ" in set_ or b"TZ" in unset:
         time.tzset()
 
 
 def _open_as(fd: int, path: bytes, flags: int) -> None:
     try:
-        opened = os.open(path, flags | FILE_FLAGS, 0o666)
+        opened = open_file(path, flags | FILE_FLAGS, 0o666)
     except OSError as error:
         raise _Unfit(f"{_name(path)} cannot be opened for writing: {error.strerror}") from None
-    os.dup2(opened, fd)
-    os.close(opened)
+    dup2(opened, fd)
+    close(opened)
 
 
 def _name(path: Any) -> str:
@@ -180,25 +196,25 @@ def _name(path: Any) -> str:
 def _tell(waker: int, seat: bytes) -> None:
     """Ask for a child to wait in our place."""
     try:
-        os.write(waker, seat)
+        write_to(waker, seat)
     except OSError:  # the warm parent is gone
         return
     finally:
-        os.close(waker)
+        close(waker)
 
 
 def _send(message: tuple[Any, ...]) -> None:
     """Tell the node; without a node there is nothing to do here."""
     try:
-        channel.send(marshal.dumps(message, MARSHAL))
+        channel.send(dumps(message, MARSHAL))
     except OSError:
-        os._exit(1)
+        _exit(1)
 
 
 def _receive() -> tuple[Any, ...] | None:
     """Give the next request; None at the end of the channel."""
     try:
-        data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, _socket.CMSG_SPACE(4))
+        data, ancillary, _, _ = channel.recvmsg(MAX_MESSAGE, ANCILLARY)
     except ConnectionError:  # the node went with answers of ours unread
         return None
     if not data:
@@ -208,7 +224,7 @@ def _receive() -> tuple[Any, ...] | None:
         with open(fd, "rb", buffering=0) as file:
             file.seek(0)
             data = file.read()
-    message: tuple[Any, ...] = marshal.loads(data)
+    message: tuple[Any, ...] = loads(data)
     return message
 
 
@@ -225,6 +241,7 @@ def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None
     poll, requests = select.poll(), select.poll()
     poll.register(wake, select.POLLIN)
     poll.register(channel.fileno(), select.POLLRDHUP)
+    poll.poll(0)  # what the loader looks up at a first call is not looked up by each child
     requests.register(channel.fileno(), select.POLLIN)
     words = [bytes((seat,)) for seat in range(SEATS)]
     pidfds = [-1] * SEATS  # of who waits on each seat
@@ -233,13 +250,13 @@ def _serve_by_clone(clone: Callable[[], tuple[int, int]], idle_s: float) -> None
     def wait(seat: int) -> NoReturn:
         for fd in (wake, *spare_fds, *pidfds):
             if fd >= 0:
-                os.close(fd)
+                close(fd)
         _after_fork()
         if not requests.poll(RESTLESS_MS):
-            runner.finish(runner.run_call(rehearsal, b"/dev/null"))
+            runner.finish(run_call(rehearsal, b"/dev/null"))
         request = _receive()
         if request is None:
-            os._exit(0)
+            _exit(0)
         _job(request, (waker, words[seat]))
 
     idle_ms = idle_s * 1000
@@ -357,8 +374,10 @@ def main(
     sys_path: list[str],
 ) -> NoReturn:
     """Get ready, say so, serve.  `fork` is "os" for os.fork, else the best there is."""
-    global runner, system, channel, libc, token, spare_fds, main_thread, own_path
+    global runner, run_call, leave, system, channel, variables, libc, token, places, spare_fds
+    global main_thread, random, own_path
     runner, system, channel = runner_module, system_module, _socket.socket(fileno=fd)
+    run_call, leave, variables = runner.run_call, runner.leave, vars(os.environ)["_data"]
     os.set_inheritable(fd, False)
     if os.getsid(0) != os.getpid():
         os.setsid()
@@ -379,21 +398,23 @@ def main(
         clone = None
     else:
         libc = ctypes.PyDLL(None)  # without use_errno, which costs each fork more than its error
-        vars(runner)["flush_c"] = lambda: libc.fflush(None)
-        libc.getenv.restype = ctypes.c_void_p
-        token_at = libc.getenv(b"CLUSTER_JOB_TOKEN")
-        if token_at:  # as a memoryview: a call through ctypes costs a job 25 pages
-            token = memoryview((ctypes.c_char * len(PLACEHOLDER)).from_address(token_at)).cast("B")
+        fflush = libc.fflush
+        vars(runner)["flush_c"] = lambda: fflush(None)
+        places = system.places_of(libc, PLACED, PLACEHOLDER)
+        token = places.get(TOKEN)
+        system.copy_tables_at_fork(libc)
         clone = None if fork == "os" else system.raw_clone(libc)
     sys.argv = [""]
     main_thread = getattr(sys.modules.get("threading"), "_main_thread", None)
     if not hasattr(main_thread, "_native_id"):
         main_thread = None
+    random = sys.modules.get("random")
     _take_over_logging()
     system.restore_environment()
     _rehearse()
-    _forget_ourselves()
     gc.collect()
+    system.fill_pools()
+    _forget_ourselves()
     gc.disable()
     gc.freeze()
     spare_fds = tuple(fd for fd in system.open_fds() if fd != channel.fileno())
@@ -442,24 +463,28 @@ def _rehearse() -> None:
     global channel
     null = (b"/dev/null", os.O_WRONLY)
     names = {b"CLUSTER_REHEARSAL%d" % number: b"%d" % number for number in range(20)}
+    placed = dict.fromkeys(PLACED, b"1")
     request = (1, 1, PLACEHOLDER, runner.a_call(), b"", None, *null)
     keep = channel
     channel, far = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-    log, sys_path, umask = os.dup(2), list(sys.path), os.umask(0o077)
+    log, sys_path, mask = os.dup(2), list(sys.path), umask(0o077)
+    cpus = system.affinity()
     for _ in range(DRY_RUNS):
-        far.send(marshal.dumps(request, MARSHAL))
+        far.send(dumps(request, MARSHAL))
         _, _, token_, call, _, _, result, _ = _receive() or request
         if token is not None:
             token[:] = token_.ljust(len(PLACEHOLDER), b"\0")
-        _send(("spawned", 1, 1, os.getpid()))
+        _send(("spawned", 1, 1, getpid()))
         far.recv(100)
         _after_fork()
-        _become(b"/", 0o077, names, (), null, null, ())
+        _become(b"/", 0o077, names | placed, (), null, null, cpus)
         _set_path([os.fsencode(path) for path in sys_path])
-        gc.enable()
-        runner.run_call(call, result, job=1, attempt=1)
+        collect_garbage()
+        run_call(call, result, job=1, attempt=1)
         runner.finish(0)
-        _become(b"/", umask, {}, tuple(names), null, null, ())
+        _become(b"/", mask, {}, tuple(names), null, null, ())
+    for place in places.values():
+        place[:] = PLACEHOLDER
     os.dup2(log, 2)
     os.close(log)
     far.close()

@@ -35,7 +35,6 @@ __all__ = [
 START_PREFIXES = (b"LD_", b"PYTHON", b"LC_", b"MALLOC_", b"GLIBC_")
 START_NAMES = (b"LANG", b"LOCPATH", b"HOME")  # HOME: the user's own site-packages
 OURS_PREFIX = b"CLUSTER_JOB_"  # of one job; a warm parent is started without them
-TOKEN = b"CLUSTER_JOB_TOKEN"
 CHANNEL_FD = 3  # in the warm parent
 
 _HERE = os.path.dirname(os.path.abspath(__file__))
@@ -56,8 +55,10 @@ def load(name, path):
     module.__file__ = path
     exec(SourceFileLoader(name, path).get_code(name), vars(module))
     return module
+system = load("_cluster_system", sys.argv[3])
+system.fill_pools()
 load("_cluster_warm", sys.argv[1]).main(
-    load("_cluster_runner", sys.argv[2]), load("_cluster_system", sys.argv[3]),
+    load("_cluster_runner", sys.argv[2]), system,
     int(sys.argv[4]), float(sys.argv[5]), sys.argv[6], sys.argv[7:])
 """
 
@@ -111,6 +112,7 @@ def spawn(
         OSError: the interpreter cannot be executed.
     """
     base = {k: v for k, v in environment.items() if not k.startswith(OURS_PREFIX)}
+    base |= dict.fromkeys(warm.PLACED, warm.PLACEHOLDER)
     ours, theirs = _channel()
     fork = os.environ.get("CLUSTER_WARM_FORK", "clone")
     argv = [os.fsdecode(key.python), "-c", _BOOT, _WARM_FILE, _RUNNER_FILE, _SYSTEM_FILE]
@@ -120,7 +122,7 @@ def spawn(
         pid = os.posix_spawn(
             key.python,
             argv,
-            {TOKEN: warm.PLACEHOLDER, **base},
+            base,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, "/dev/null", os.O_RDONLY, 0),
                 (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
@@ -204,7 +206,7 @@ def encode(request: Request, parent: Parent) -> bytes:
     message = (
         request.job,
         request.attempt,
-        environment.get(TOKEN, b""),
+        environment.get(warm.TOKEN, b""),
         launch.payload,
         launch.payload_file,
         None if launch.sys_path == parent.sys_path else launch.sys_path,

@@ -11,7 +11,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
 
@@ -48,20 +48,98 @@ def raw_clone(libc: Any) -> Callable[[], tuple[int, int]] | None:
     os.close(pidfd.value)
     libc.__errno_location.restype = ctypes.POINTER(ctypes.c_int)
     errno_at = libc.__errno_location()
-    zero, tid = ctypes.c_long(0), ctypes.c_long(tid_at.value)
+    tid = ctypes.byref(ctypes.c_int.from_address(tid_at.value))
     # CLONE_CHILD_SETTID | CLONE_CHILD_CLEARTID | CLONE_PARENT | CLONE_PIDFD | SIGCHLD
-    flags = ctypes.c_long(0x01200000 | 0x8000 | 0x1000 | signal.SIGCHLD)
-    last = (tid, zero) if call == 56 else (zero, tid)  # arm64 swaps tls and child_tid
-    args = (ctypes.c_long(call), flags, zero, ctypes.byref(pidfd), *last)
+    flags = 0x01200000 | 0x8000 | 0x1000 | signal.SIGCHLD
+    last = (tid, 0) if call == 56 else (0, tid)  # arm64 swaps tls and child_tid
+    # Small ints and what byref() gives are passed as they are; anything else is
+    # wrapped at each call, and both processes pay for the pages of the wrapper.
+    args = (call, flags, 0, ctypes.byref(pidfd), *last)
 
     def fork() -> tuple[int, int]:
-        pid = int(syscall(*args))
+        pid: int = syscall(*args)
         if pid < 0:
             number = errno_at.contents.value
             raise OSError(number, os.strerror(number))
         return (pid, pidfd.value) if pid else (0, -1)
 
     return fork
+
+
+def places_of(libc: Any, names: Iterable[bytes], content: bytes) -> dict[bytes, memoryview]:
+    """Find where environment variables stand, in the block that /proc/PID/environ shows.
+
+    As memoryviews, for a call through ctypes costs a job 25 pages.  Only those
+    that are there with this content.
+    """
+    import ctypes
+
+    libc.getenv.restype = ctypes.c_void_p
+    found = {}
+    for name in names:
+        at = libc.getenv(name)
+        if at and ctypes.string_at(at, len(content)) == content:
+            found[name] = memoryview((ctypes.c_char * len(content)).from_address(at)).cast("B")
+    return found
+
+
+def copy_tables_at_fork(libc: Any) -> None:
+    """Let a child begin with the pages of programs and libraries that we have touched.
+
+    Linux copies the page tables of a mapping at a fork only if the mapping has
+    a page of its own; of others a child finds each piece anew, by a fault (50 of
+    them in a small job).  So the first byte of each is written, as it is.
+    """
+    import ctypes
+
+    protect = libc.mprotect
+    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
+    try:
+        with open("/proc/self/maps") as file:
+            mappings = [line.split(maxsplit=5) for line in file]
+    except OSError:
+        return
+    code = {rest[-1] for _, rights, *rest in mappings if rights == "r-xp"}
+    for extent, rights, *rest in mappings:
+        if rights not in ("r-xp", "r--p") or rest[-1] not in code or rest[-1][:1] != "/":
+            continue
+        start, end = (int(number, 16) for number in extent.split("-"))
+        plain = 1 | (4 if "x" in rights else 0)  # PROT_READ, PROT_EXEC
+        if protect(start, end - start, plain | 2):  # PROT_WRITE; some systems do not let us
+            continue
+        ctypes.memmove(start, start, 1)
+        protect(start, end - start, plain)
+
+
+POOL_SIZE, POOL_HEADER = 16384, 48  # of CPython's allocator (Objects/obmalloc.c), from 3.10 on
+LARGEST = 512  # larger blocks come from malloc
+MOST = 1 << 17  # bytes of one size: where another allocator is in use, no new pool ever begins
+
+filling: list[Any] = []
+
+
+def fill_pools() -> None:
+    """Use up the free blocks between objects, so that the next objects stand side by side.
+
+    A child pays for each page that it writes to.  What is allocated together
+    after this is on few pages, where it would have gone into holes all over the
+    heap.  The fillers are kept for ever.
+    """
+    for size in range(16, LARGEST + 1, 16):
+        for number in range(MOST // size):
+            filler = _object_of(size, number)
+            filling.append(filler)
+            if id(filler) % POOL_SIZE == POOL_HEADER:  # the first of a new pool
+                break
+
+
+def _object_of(size: int, number: int) -> Any:
+    """Make an object that takes a block of so many bytes."""
+    if size == 16:
+        return object()
+    if size == 32:
+        return (1 << 59) + number
+    return bytes(size - 33)
 
 
 def be_the_first_victim() -> None:
@@ -83,12 +161,19 @@ def restore_environment() -> None:
     except OSError:
         pairs = [(name, b"=", value) for name, value in os.environb.items()]
     original = {name: value for name, _, value in pairs}
-    original.pop(b"CLUSTER_JOB_TOKEN", None)
     for name in set(os.environb) - set(original):
         del os.environb[name]
     for name, value in original.items():
         if os.environb.get(name) != value:
             os.environb[name] = value
+
+
+def affinity() -> tuple[int, ...]:
+    """Give the cores that this process may run on; none where the system does not say."""
+    try:
+        return tuple(os.sched_getaffinity(0))
+    except (AttributeError, OSError):
+        return ()
 
 
 def open_fds() -> tuple[int, ...]:

@@ -382,6 +382,24 @@ def test_the_environment_is_exactly_as_asked(node: Node) -> None:
     assert len(node.pool.pids()) == 1
 
 
+@pytest.mark.parametrize("name", [b"", b"fit", b"n" * 63, b"n" * 64, b"n" * 5000, b"\xff $(a)"])
+def test_what_each_job_has_of_its_own_is_as_asked_however_long(node: Node, name: bytes) -> None:
+    def look() -> Any:
+        import subprocess
+
+        child = subprocess.run(["/usr/bin/env", "-0"], stdout=-1, check=True).stdout
+        return dict(os.environb), child
+
+    ours = {b"CLUSTER_JOB_NAME": name, b"CLUSTER_JOB_ID": b"17_4", b"CLUSTER_RAW_ID": b"17"}
+    token = {b"CLUSTER_JOB_TOKEN": b"0123456789abcdef.3.1"}
+    for without in (None, b"CLUSTER_JOB_NAME", b"CLUSTER_JOB_ID"):
+        wanted = {each: ours[each] for each in ours if each != without} | token
+        environ, child = node.run(look, whole_environment=wanted)
+
+        assert environ == wanted
+        assert set(child.split(b"\0")) - {b""} == {b"=".join(pair) for pair in wanted.items()}
+
+
 def test_a_job_is_recognised_by_the_token_the_kernel_shows(node: Node) -> None:
     def look() -> Any:
         with open("/proc/self/environ", "rb") as file:
@@ -654,7 +672,7 @@ def test_a_request_that_dies_with_each_child_that_takes_it_is_given_up(
     one: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Path(warm.__file__).read_text()
-    first_word = '    _send(("spawned", job, attempt, os.getpid()))\n    if taken'
+    first_word = '    _send(("spawned", job, attempt, getpid()))\n    if taken'
     assert first_word in source
     changed = one.folder / "warm.py"
     changed.write_text(source.replace(first_word, "    os.kill(os.getpid(), 9)\n    if taken"))
@@ -694,7 +712,7 @@ def test_a_request_lost_with_the_child_that_read_it_is_run_by_another(
     one: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = Path(warm.__file__).read_text()
-    read = "        request = _receive()\n        if request is None:\n            os._exit(0)\n"
+    read = "        request = _receive()\n        if request is None:\n            _exit(0)\n"
     assert read in source
     mark = os.fspath(one.folder / "died")
     die = f"        if request and not os.path.exists({mark!r}):\n            os.mkdir({mark!r})\n"
