@@ -104,6 +104,7 @@ def copy_tables_at_fork(libc: Any) -> None:
         if rights not in ("r-xp", "r--p") or rest[-1] not in code or rest[-1][:1] != "/":
             continue
         start, end = (int(number, 16) for number in extent.split("-"))
+        if end - start < 1 << 19: continue
         plain = 1 | (4 if "x" in rights else 0)  # PROT_READ, PROT_EXEC
         if protect(start, end - start, plain | 2):  # PROT_WRITE; some systems do not let us
             continue
