@@ -402,7 +402,6 @@ def main(
         vars(runner)["flush_c"] = lambda: fflush(None)
         places = system.places_of(libc, PLACED, PLACEHOLDER)
         token = places.get(TOKEN)
-        system.copy_tables_at_fork(libc)
         clone = None if fork == "os" else system.raw_clone(libc)
     sys.argv = [""]
     main_thread = getattr(sys.modules.get("threading"), "_main_thread", None)

@@ -83,35 +83,6 @@ def places_of(libc: Any, names: Iterable[bytes], content: bytes) -> dict[bytes, 
     return found
 
 
-def copy_tables_at_fork(libc: Any) -> None:
-    """Let a child begin with the pages of programs and libraries that we have touched.
-
-    Linux copies the page tables of a mapping at a fork only if the mapping has
-    a page of its own; of others a child finds each piece anew, by a fault (50 of
-    them in a small job).  So the first byte of each is written, as it is.
-    """
-    import ctypes
-
-    protect = libc.mprotect
-    protect.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
-    try:
-        with open("/proc/self/maps") as file:
-            mappings = [line.split(maxsplit=5) for line in file]
-    except OSError:
-        return
-    code = {rest[-1] for _, rights, *rest in mappings if rights == "r-xp"}
-    for extent, rights, *rest in mappings:
-        if rights not in ("r-xp", "r--p") or rest[-1] not in code or rest[-1][:1] != "/":
-            continue
-        start, end = (int(number, 16) for number in extent.split("-"))
-        if end - start < 1 << 19: continue
-        plain = 1 | (4 if "x" in rights else 0)  # PROT_READ, PROT_EXEC
-        if protect(start, end - start, plain | 2):  # PROT_WRITE; some systems do not let us
-            continue
-        ctypes.memmove(start, start, 1)
-        protect(start, end - start, plain)
-
-
 POOL_SIZE, POOL_HEADER = 16384, 48  # of CPython's allocator (Objects/obmalloc.c), from 3.10 on
 LARGEST = 512  # larger blocks come from malloc
 MOST = 1 << 17  # bytes of one size: where another allocator is in use, no new pool ever begins
