@@ -49,10 +49,10 @@ test: check docs-quiet
 	$(PY) -m pytest -n 2 --dist loadfile -m 'not root and not clusters and not emulation' --cov --cov-report=term
 
 test-faults: $(STAMP)
-	$(PY) -m pytest -m 'faults or root'
+	$(PY) -m pytest -n 2 --dist loadfile -m 'faults or root'
 
 test-emulation: $(STAMP)
-	$(PY) -m pytest -m emulation
+	$(PY) -m pytest -n 2 --dist loadgroup -m emulation
 
 test-clusters: $(STAMP)
 	@PYTHON="$$PWD/$(PY)" bash tests/clusters/run

@@ -114,7 +114,6 @@ PART = "gives_its_value or exit_code or arguments_reach or held_job or gone or w
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "words", [("-k", PART), pytest.param((), marks=pytest.mark.clusters)], ids=["a part", "all"]
 )

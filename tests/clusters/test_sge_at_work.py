@@ -9,7 +9,7 @@ import pytest
 import cluster
 from cluster import schedulers
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.clusters]
 
 PATIENCE_S = 60.0
 

@@ -15,7 +15,7 @@ import pytest
 import cluster
 from cluster import schedulers
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.clusters]
 
 SINGLE, ELEMENTS, AWAY_S = 300, 1000, 20.0
 BAD = (7, 500, 999)

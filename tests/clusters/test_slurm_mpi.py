@@ -13,7 +13,7 @@ import pytest
 import cluster
 from cluster import schedulers
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.clusters]
 
 PATIENCE_S = 120.0
 # The tests run as root, which Open MPI takes for a mistake.

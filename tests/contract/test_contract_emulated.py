@@ -14,7 +14,7 @@ from cluster.emulation import families
 from cluster.testing.contract import *  # noqa: F403
 from cluster.testing.contract import Site
 
-pytestmark = [pytest.mark.emulation, pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.emulation, pytest.mark.slow]
 
 # Slurm's memory limit is soft unless it is strict; LSF counts walltime in minutes, and its own
 # tests have a queue whose limit is a second.
@@ -23,7 +23,14 @@ WALLTIME_S = {"slurm": 60.0}
 MISSING = {"lsf": {"walltime": "a limit in LSF is whole minutes, too long to wait for here"}}
 
 
-@pytest.fixture(scope="module", params=["slurm", "pbs", "torque", "sge", "lsf"])
+# A family is one worker's.
+FAMILIES = [
+    pytest.param(name, marks=pytest.mark.xdist_group(name))
+    for name in ("slurm", "pbs", "torque", "sge", "lsf")
+]
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
 def site(
     request: pytest.FixtureRequest, module_state: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Site]:

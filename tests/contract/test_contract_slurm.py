@@ -11,7 +11,7 @@ from cluster import schedulers
 from cluster.testing.contract import *  # noqa: F403
 from cluster.testing.contract import Site
 
-pytestmark = [pytest.mark.clusters, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.clusters]
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from cluster import schedulers
 
 PATIENCE_S = 60.0
 
-pytestmark = [pytest.mark.emulation, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.emulation]
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -10,7 +10,7 @@ import pytest
 import cluster
 from cluster import schedulers
 
-pytestmark = [pytest.mark.emulation, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.emulation]
 
 PATIENCE_S = 60.0
 

@@ -22,7 +22,6 @@ HERE = Path(__file__).parent
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
 @pytest.mark.parametrize("share", range(SHARES))
 def test_no_history_breaks_a_promise(share: int) -> None:
     found = []
