@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from fake_cluster import Site, Words
 
+import cluster
 from cluster import schedulers
 from cluster.registry import Registry
 from cluster.schedulers._endings import Policy
@@ -43,3 +45,18 @@ def open_scheduler(
 @pytest.fixture
 def scheduler(open_scheduler: Callable[..., CommandScheduler]) -> CommandScheduler:
     return open_scheduler()
+
+
+@pytest.fixture
+def emulated(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Has this process submit to an emulated scheduler, until the test is over."""
+    with ExitStack() as stack:
+
+        def start(family: str) -> None:
+            env = stack.enter_context(cluster.emulate(family, private=True, cores=2))
+            for name, value in env.items():
+                monkeypatch.setenv(name, value)
+            for cached in (schedulers.probe, schedulers.words_of, schedulers.get):
+                cached.cache_clear()
+
+        yield start

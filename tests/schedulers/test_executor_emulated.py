@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import cluster
-from cluster import schedulers
 
 PATIENCE_S = 60.0
 
@@ -29,16 +28,12 @@ def scripts(folder: Path) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def slurm(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def slurm(emulated: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    with cluster.emulate("slurm", private=True, cores=2) as env:
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        for cached in (schedulers.probe, schedulers.words_of, schedulers.get):
-            cached.cache_clear()
-        yield folder
+    emulated("slurm")
+    return folder
 
 
 def test_a_cancelled_call_leaves_no_script_once_its_job_is_gone(slurm: Path) -> None:

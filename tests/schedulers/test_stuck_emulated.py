@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import cluster
-from cluster import schedulers
 
 pytestmark = [pytest.mark.emulation]
 
@@ -16,14 +15,9 @@ PATIENCE_S = 60.0
 
 
 @pytest.fixture(autouse=True)
-def sge(state_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def sge(emulated: Callable[[str], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with cluster.emulate("sge", private=True, cores=2) as env:
-        for name, value in env.items():
-            monkeypatch.setenv(name, value)
-        for cached in (schedulers.probe, schedulers.words_of, schedulers.get):
-            cached.cache_clear()
-        yield
+    emulated("sge")
 
 
 @pytest.mark.parametrize(
