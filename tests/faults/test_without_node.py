@@ -94,8 +94,8 @@ def test_a_job_that_was_resumed_while_there_was_no_node_goes_on(queue: Queue) ->
 
 
 def test_the_walltime_of_a_job_goes_on_counting_when_its_node_dies(queue: Queue) -> None:
-    command = queue.submit("sleep", "300", walltime_s=1.0)
-    function = queue.counted_call(300.0, walltime_s=1.0)
+    command = queue.submit("sleep", "300", walltime_s=5.0)
+    function = queue.counted_call(300.0, walltime_s=5.0)
     queue.wait_begun(function)
     until(lambda: queue.is_running(command))
     queue.kill_both()
@@ -103,7 +103,7 @@ def test_the_walltime_of_a_job_goes_on_counting_when_its_node_dies(queue: Queue)
     states = queue.ended(command, function)
 
     assert states == {command: "TIMEOUT", function: "TIMEOUT"}
-    assert queue.info(command).reason == "it ran longer than its walltime of 1 s"
+    assert queue.info(command).reason == "it ran longer than its walltime of 5 s"
     assert not queue.job_processes()
 
 
