@@ -34,10 +34,11 @@ $(STAMP): setup.cfg $(STALE)
 	@$(PYTHON) -m venv --clear $(VENV) || { \
 	  echo "$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv" >&2; exit 1; }
 	@echo "setting up $(VENV) (once; a minute or two)"
-	@# A path, as an installed package has it.  The finder that setuptools would put in
-	@# its place costs each start of Python 10 ms, and figures measured here with it.
-	@$(PY) -m pip install -qq --disable-pip-version-check --config-settings editable_mode=compat \
-	  -e '.[test,docs]'
+	@$(PY) -m pip install -qq --disable-pip-version-check -e '.[test,docs]'
+	@# A path instead of setuptools' finder, which costs each start of Python 10 ms: an
+	@# installed package has no such thing, and figures measured here shall not have it.
+	@for file in $(VENV)/lib/python*/site-packages/__editable__.*.pth; do \
+	  [ ! -f "$$file" ] || printf '%s\n' "$$PWD" > "$$file"; done
 	@# pip copies bin/ here, with a first line that breaks where a path has a blank.
 	@for script in bin/*; do \
 	  printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$PWD/$(PY)" "$$PWD/$$script" > "$(VENV)/$$script"; done
