@@ -29,7 +29,7 @@ import os
 import signal
 import sys
 import time
-from gc import enable as collect_garbage
+from gc import enable as enable_gc
 from marshal import dumps, loads
 
 # By name: to look into a module costs a job the pages of the module, its dict and more.
@@ -111,7 +111,7 @@ def _job(request: tuple[Any, ...], taken: tuple[int, bytes] = (-1, b"")) -> NoRe
     close(channel.detach())  # else the object would one day close a descriptor of the job
     if sys_path is not None:
         _set_path(sys_path)
-    collect_garbage()
+    enable_gc()
     call = fsdecode(payload_file) if payload_file else payload
     leave(run_call(call, result, job=job, attempt=attempt))
 
@@ -407,10 +407,10 @@ def main(
     main_thread = getattr(sys.modules.get("threading"), "_main_thread", None)
     if not hasattr(main_thread, "_native_id"):
         main_thread = None
-    random = sys.modules.get("random")
     _take_over_logging()
     system.restore_environment()
     _rehearse()
+    random = sys.modules.get("random")
     gc.collect()
     system.fill_pools()
     _forget_ourselves()
@@ -478,7 +478,7 @@ def _rehearse() -> None:
         _after_fork()
         _become(b"/", 0o077, names | placed, (), null, null, cpus)
         _set_path([os.fsencode(path) for path in sys_path])
-        collect_garbage()
+        enable_gc()
         run_call(call, result, job=1, attempt=1)
         runner.finish(0)
         _become(b"/", mask, {}, tuple(names), null, null, ())

@@ -8,6 +8,7 @@ import random
 import select
 import selectors
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ import pytest
 
 from cluster import payload, runner
 from cluster.errors import JobFailed, PayloadError
-from cluster.local import warm, warm_parent
+from cluster.local import warm, warm_parent, warm_system
 from cluster.local.warm_pool import Usage, WarmPool
 from cluster.spec import Launch
 
@@ -857,3 +858,31 @@ def test_blas_threads_work_in_a_job(node: Node) -> None:
         return float((a @ a).sum())
 
     assert node.run(multiply, environment={b"OPENBLAS_NUM_THREADS": b"2"}) == 300.0**3
+
+
+# ---------------------------------------------------------------- few pages
+
+
+def with_system(code: str, **env: str) -> str:
+    """Run code in an interpreter that knows only what a warm parent asks of the system."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, warm_system as w\n{code}"],
+        env={"PYTHONPATH": os.path.dirname(warm_system.__file__), **env},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_what_is_made_once_the_holes_are_filled_stands_side_by_side() -> None:
+    code = "blocks = [bytes(67) for _ in range(900)]; del blocks[::3]\n{}\n"
+    code += "made = [bytes(67) for _ in range(100)]\n"
+    code += "print(len({{id(each) // w.POOL_SIZE for each in made}}))"
+
+    assert with_system(code.format("w.fill_pools()")) == "1\n"
+    assert int(with_system(code.format(""))) > 1
+
+
+def test_an_allocator_without_pools_is_asked_for_little() -> None:
+    code = "w.fill_pools(); print(sum(map(sys.getsizeof, w.filling)))"
+
+    assert int(with_system(code, PYTHONMALLOC="malloc")) < 6 << 20
