@@ -84,6 +84,7 @@ def places_of(libc: Any, names: Iterable[bytes], content: bytes) -> dict[bytes, 
 
 
 POOL_SIZE, POOL_HEADER = 16384, 48  # of CPython's allocator (Objects/obmalloc.c), from 3.10 on
+IN_ORDER = 4  # blocks one after the other, from its beginning on, tell a new pool from holes
 LARGEST = 512  # larger blocks come from malloc
 MOST = 1 << 17  # bytes of one size: where another allocator is in use, no new pool ever begins
 
@@ -98,11 +99,18 @@ def fill_pools() -> None:
     heap.  The fillers are kept for ever.
     """
     for size in range(16, LARGEST + 1, 16):
+        near, last, in_order = IN_ORDER * size, 0, 0  # near: these loops need blocks too
         for number in range(MOST // size):
             filler = _object_of(size, number)
             filling.append(filler)
-            if id(filler) % POOL_SIZE == POOL_HEADER:  # the first of a new pool
+            at = id(filler)
+            if in_order and 0 < at - last <= near:
+                in_order += 1
+            else:
+                in_order = int(at % POOL_SIZE - POOL_HEADER < near)
+            if in_order == IN_ORDER:
                 break
+            last = at
 
 
 def _object_of(size: int, number: int) -> Any:
