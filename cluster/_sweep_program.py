@@ -76,7 +76,8 @@ class Program:
         if self.is_function:
             self._check_parameters(nested(first))
         self.model = self._job(name, first, "", self.options)
-        program = Job(command, () if self.is_function else None)._program
+        place = {name: self.options.get(name) for name in ("qtype", "profile")}
+        program = Job(command, () if self.is_function else None, **place)._program
         self.name = name if name is not None else default_name(program)
 
     def _check_parameters(self, kwargs: Mapping[str, Any]) -> None:

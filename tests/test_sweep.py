@@ -162,6 +162,17 @@ def test_a_wrong_sweep_is_refused_when_it_is_made(
     assert list(here.iterdir()) == []
 
 
+def test_a_sweep_for_one_queue_asks_nothing_of_another(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(here))
+    monkeypatch.setattr(queue, "MODE", "lsf", raising=False)  # was there when last looked for
+
+    sweep = Sweep(train, grid={"model.lr": [1]}, qtype="local", directory=here / "sweep")
+
+    assert sweep.name == "train"
+
+
 def test_the_same_run_twice_is_refused(here: Path) -> None:
     with pytest.raises(OptionsError, match=r"same run twice: a=1.*'repeat': range\(3\)"):
         Sweep("true", grid={"a": [1, 1]}).submit()
