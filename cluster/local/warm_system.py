@@ -149,11 +149,13 @@ def restore_environment() -> None:
 
 
 def affinity() -> tuple[int, ...]:
-    """Give the cores that this process may run on; none where the system does not say."""
+    """Give the cores that this process may run on; none where it may not choose among them."""
     try:
-        return tuple(os.sched_getaffinity(0))
+        cores = tuple(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores)
     except (AttributeError, OSError):
         return ()
+    return cores
 
 
 def open_fds() -> tuple[int, ...]:

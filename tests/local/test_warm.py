@@ -886,3 +886,11 @@ def test_an_allocator_without_pools_is_asked_for_little() -> None:
     code = "w.fill_pools(); print(sum(map(sys.getsizeof, w.filling)))"
 
     assert int(with_system(code, PYTHONMALLOC="malloc")) < 6 << 20
+
+
+def test_where_cores_cannot_be_chosen_none_are_rehearsed() -> None:
+    code = "import os\n{}\nprint(len(w.affinity()))"
+    refuse = "def refuse(*_): raise PermissionError\nos.sched_setaffinity = refuse"
+
+    assert int(with_system(code.format(""))) == len(os.sched_getaffinity(0))
+    assert int(with_system(code.format(refuse))) == 0
