@@ -107,24 +107,26 @@ class Processes:
     def __init__(self) -> None:
         status = get_client().control("status")
         self.server, self.node = int(status["pid"]), int(status["node_pid"])
-        # The oldest: beside it there may be forks of it that wait for a job.
-        children = psutil.Process(self.node).children()
-        self.warm = min(children, key=lambda each: each.create_time()).pid
         self._before = self._now()
 
+    def _warm(self) -> list[int]:
+        """Give the warm parents; they lead a session, their forks that wait for a job do not."""
+        children = [each.pid for each in psutil.Process(self.node).children()]
+        return [pid for pid in children if os.getsid(pid) == pid]
+
     def _now(self) -> list[float]:
-        used = [floors.cpu_s(pid) for pid in (self.server, self.node, self.warm)]
-        return [*used, time.process_time()]
+        warm = sum(map(floors.cpu_s, self._warm()))
+        return [floors.cpu_s(self.server), floors.cpu_s(self.node), warm, time.process_time()]
 
     def used_s(self) -> dict[str, float]:
         """Give processor seconds since the last look; the client is this process."""
         before, self._before = self._before, self._now()
         spent = [now - then for now, then in zip(self._before, before, strict=True)]
-        return dict(zip(("server", "node", "warm parent", "client"), spent, strict=True))
+        return dict(zip(("server", "node", "warm parents", "client"), spent, strict=True))
 
     def rss(self) -> dict[str, float]:
         """Give MiB of each."""
-        pids = {"server": self.server, "node": self.node, "warm parent": self.warm}
+        pids = {"server": self.server, "node": self.node, "warm parent": self._warm()[0]}
         return {name: floors.rss_mib(pid) for name, pid in pids.items()}
 
 

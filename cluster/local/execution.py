@@ -307,9 +307,9 @@ class Execution:
         self._queued.clear()
 
     @property
-    def has_queued(self) -> bool:
-        """Whether the next exit starts another job at once."""
-        return bool(self._queued)
+    def queued(self) -> int:
+        """How many exits start another job at once."""
+        return len(self._queued)
 
     def _end(self, job: Job, why: str, reason: str, grace_s: float) -> None:
         if job.status is None and not job.why:
@@ -349,7 +349,7 @@ class Execution:
         self._is_unsettled = True
         job = self._leaders.get(pid)
         if job is None or job.is_function:
-            self._pool.drain()  # what it said before it ended: who it is, what went wrong
+            self._pool.drain(pid)  # what it said before it ended: who it is, what went wrong
             job = self._leaders.get(pid)
         if job is not None:
             del self._leaders[pid]

@@ -10,7 +10,7 @@ import heapq
 import itertools
 import logging
 import os
-import selectors
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -43,7 +43,8 @@ class Loop:
     """
 
     def __init__(self) -> None:
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.poll()  # quicker than `selectors`, which wraps each event
+        self._watched: set[int] = set()
         self._readers: dict[int, Callback] = {}
         self._writers: dict[int, Callback] = {}
         self._timers: list[tuple[float, int, Timer]] = []
@@ -76,18 +77,14 @@ class Loop:
         self._select(fd)
 
     def _select(self, fd: int) -> None:
-        events = 0
-        if fd in self._readers:
-            events |= selectors.EVENT_READ
-        if fd in self._writers:
-            events |= selectors.EVENT_WRITE
-        known = fd in self._selector.get_map()
-        if events and known:
-            self._selector.modify(fd, events)
-        elif events:
-            self._selector.register(fd, events)
-        elif known:
-            self._selector.unregister(fd)
+        events = select.POLLIN if fd in self._readers else 0
+        events |= select.POLLOUT if fd in self._writers else 0
+        if events:
+            self._poll.register(fd, events)
+            self._watched.add(fd)
+        elif fd in self._watched:
+            self._poll.unregister(fd)
+            self._watched.remove(fd)
 
     def on_signal(self, number: int, callback: Callback) -> None:
         """Call back after a signal; several may have become one call."""
@@ -112,20 +109,24 @@ class Loop:
     def run(self, end_of_turn: Callback) -> None:
         """Serve until `stop`; `end_of_turn` is called after each round of callbacks."""
         while not self._stopped:
-            for key, events in self._selector.select(self._timeout()):
-                if events & selectors.EVENT_READ and (reader := self._readers.get(key.fd)):
+            for fd, events in self._poll.poll(self._timeout_ms()):
+                # an end or an error is for both to see
+                if events != select.POLLOUT and (reader := self._readers.get(fd)):
                     self._call(reader)
-                if events & selectors.EVENT_WRITE and (writer := self._writers.get(key.fd)):
+                if events != select.POLLIN and (writer := self._writers.get(fd)):
                     self._call(writer)
+                if events & select.POLLNVAL:
+                    _log.error("descriptor %d was closed while it was watched", fd)
+                    self.unwatch(fd)
             self._call_due()
             self._call(end_of_turn)
 
-    def _timeout(self) -> float | None:
+    def _timeout_ms(self) -> float | None:
         while self._timers and self._timers[0][2].callback is None:
             heapq.heappop(self._timers)
         if not self._timers:
             return None
-        return min(max(0.0, self._timers[0][0] - time.monotonic()), LONGEST_S)
+        return min(max(0.0, self._timers[0][0] - time.monotonic()), LONGEST_S) * 1000
 
     def _call_due(self) -> None:
         if not self._timers:
@@ -151,7 +152,6 @@ class Loop:
         signal.set_wakeup_fd(-1)
         for number in self._signals:
             signal.signal(number, signal.SIG_DFL)
-        self._selector.close()
         os.close(self._woken)
         os.close(self._waker)
 

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from cluster.errors import ClusterError, ProtocolError
-from cluster.local import crash, lifecycle, wire
+from cluster.local import crash, lifecycle, processes, wire
 from cluster.local.execution import Execution
 from cluster.local.loop import Loop, Timer
 from cluster.local.node_job import Job, Settings
@@ -38,17 +38,18 @@ SERVER_RETRY_MAX_S = 60.0
 IDLE_S = 600.0  # without a server and with nothing to keep
 ACCEPT_RETRY_S = 0.5
 # While queued jobs keep the cores busy, reports wait for each other so long and
-# no longer: one transaction for 4 exits costs the server half as much as 4.
-HELD_S = 0.004
-HELD_REPORTS = 16
+# no longer, or until as many as are queued: one transaction for 4 exits costs the
+# server half as much as 4, and it must have time to send more jobs.
+HELD_S = 0.010
 _READ = 1 << 16  # a larger buffer is mapped and unmapped for each call
 
 
 class _Link:
     """One connection; a slow reader at its other end never stops the node."""
 
-    def __init__(self, loop: Loop, connection: socket.socket, node: Node) -> None:
+    def __init__(self, loop: Loop, connection: socket.socket, node: Node, pid: int) -> None:
         connection.setblocking(False)
+        self.pid = pid  # of the other side; 0 where that is not known
         self._loop, self._socket, self._node = loop, connection, node
         self._reader = wire.Reader(wire.Order)
         self._out = b""
@@ -133,6 +134,7 @@ class Node:
             state_dir, self._loop, self._report, settings=settings or Settings()
         )
         self._reports: list[wire.Report | Job] = []
+        self._ends = 0  # among them
         self._server: _Link | None = None
         self._epoch = 0
         self._is_leaving = self._is_leaving_now = False
@@ -155,6 +157,7 @@ class Node:
         }
         self._is_homeless = False
         self._listen()
+        processes.ask_for_short_turns(os.getpid())
         self._loop.on_signal(signal.SIGCHLD, self._execution.reap)
         self._loop.on_signal(signal.SIGTERM, lambda: self._leave(now=True))
         if tether_fd is not None:
@@ -218,13 +221,13 @@ class Node:
             self._loop.later(ACCEPT_RETRY_S, lambda: self._loop.watch(fd, self._accept))
             return
         try:
-            _, uid = lifecycle.peer(connection)
+            pid, uid = lifecycle.peer(connection)
         except OSError:  # gone again
-            uid = -1
+            pid, uid = 0, -1
         if uid != os.geteuid():
             connection.close()
             return
-        _Link(self._loop, connection, self)
+        _Link(self._loop, connection, self, pid)
 
     def lost(self, link: _Link) -> None:
         """A connection ended."""
@@ -253,6 +256,8 @@ class Node:
         if before is not None and before is not link:
             before.close()
         self._epoch = order.epoch
+        if link.pid:
+            processes.ask_for_short_turns(link.pid)
         self._execution.forget_queued()
         self._left_by_server = self._is_server_wanted = False
         self._is_leaving = self._is_leaving_now  # another server said so: this one needs us
@@ -271,7 +276,7 @@ class Node:
             tuple((exited.job, exited.attempt) for exited in unacknowledged),
         )
         started = [job.started_report() for job in jobs if job.pid]
-        self._reports = [answer, *unacknowledged, *started]
+        self._reports, self._ends = [answer, *unacknowledged, *started], 0
 
     def _expect_server(self) -> None:
         """Without a server: after a while make one, or leave."""
@@ -312,6 +317,7 @@ class Node:
 
     def _report(self, report: wire.Report | Job) -> None:
         self._reports.append(report)
+        self._ends += isinstance(report, wire.Exited)
 
     def _leave(self, *, now: bool) -> None:
         self._execution.forget_queued()
@@ -335,7 +341,7 @@ class Node:
             if not self._can_wait():
                 self._send_reports(self._server)
         elif self._reports:
-            self._reports = []  # told again to whoever attaches
+            self._reports, self._ends = [], 0  # told again to whoever attaches
             if not self._is_server_wanted:
                 self._expect_server()
         if self._is_leaving and self._may_go():
@@ -343,7 +349,7 @@ class Node:
 
     def _can_wait(self) -> bool:
         """Hold reports while the cores have work: the server writes several at once."""
-        if not self._execution.has_queued or len(self._reports) >= HELD_REPORTS:
+        if self._ends >= self._execution.queued:
             return False
         now = time.monotonic()
         if self._sending is None:
@@ -351,7 +357,7 @@ class Node:
         return now < self._sending.when
 
     def _send_reports(self, server: _Link) -> None:
-        reports, self._reports = self._reports, []
+        reports, self._reports, self._ends = self._reports, [], 0
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None

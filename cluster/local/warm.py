@@ -56,6 +56,7 @@ ANCILLARY = _socket.CMSG_SPACE(4)  # room for one descriptor
 SEATS = 2  # children that wait; one more is forked as soon as one of them has a request
 FILE_FLAGS = os.O_CLOEXEC | os.O_NOCTTY
 RESTLESS_MS = 2  # with no request by then, there is time to have pages copied beforehand
+ANY_CORE = -1
 FORK_TRIES, FORK_PAUSE_S = 10, 0.05  # a full process table is often a matter of a moment
 
 runner: ModuleType
@@ -371,9 +372,15 @@ def main(
     fd: int,
     idle_s: float,
     fork: str,
+    core: int,
     sys_path: list[str],
 ) -> NoReturn:
-    """Get ready, say so, serve.  `fork` is "os" for os.fork, else the best there is."""
+    """Get ready, say so, serve.
+
+    Args:
+        fork: "os" for os.fork, else the best there is.
+        core: the one that we and our jobs run on, or ANY_CORE.
+    """
     global runner, run_call, leave, system, channel, variables, libc, token, places, spare_fds
     global main_thread, random, own_path
     runner, system, channel = runner_module, system_module, _socket.socket(fileno=fd)
@@ -382,6 +389,12 @@ def main(
     if os.getsid(0) != os.getpid():
         os.setsid()
     system.be_the_first_victim()
+    if core != ANY_CORE:
+        try:
+            os.sched_setaffinity(0, (core,))
+        except OSError as error:
+            _send(("broken", f"it cannot run on core {core}: {error.strerror}"))
+            os._exit(1)
     own_path = list(sys.path)
     if sys_path:
         _set_path(map(os.fsencode, sys_path))

@@ -1,5 +1,9 @@
 """The node's warm parents: one per kind of interpreter, started when first wanted.
 
+A core on which one function after the other starts gets a warm parent of its
+own: what is made by a process on one core need not be moved to another, and
+two forks of two processes do not wait for each other's locks.
+
 Runs inside the node's loop: it never blocks, and never runs code of a user.
 
     start() --> queued --(ready)--> sent --"spawned"--> the node's own child
@@ -21,6 +25,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cluster.local import node_job
+from cluster.local.warm import ANY_CORE
 from cluster.local.warm_parent import (
     Key,
     Parent,
@@ -37,6 +42,8 @@ from cluster.spec import Launch
 __all__ = ["Usage", "WarmPool"]
 
 MAX_DEATHS = 3  # warm parents that may die over one request before it is given up
+MOST_OWN = 8  # cores with a warm parent of their own
+OWN_IDLE_S = 15.0  # it leaves after so long without a job
 LOOK_S = 1.0  # an interpreter that was replaced is noticed so much later at most
 RECENT = 64
 READ_SIZE = 65536
@@ -82,6 +89,8 @@ class WarmPool:
         self._by_key: dict[Key, Parent] = {}
         self._recent: dict[tuple[bytes, str, tuple[bytes, ...]], tuple[Parent, float]] = {}
         self._by_pid: dict[int, Parent] = {}
+        self._waiting: set[int] = set()  # children that wait for a request, as far as seen
+        self._of_job: dict[int, Parent] = {}  # by pid
 
     # ------------------------------------------------------------ what the node asks
 
@@ -127,19 +136,27 @@ class WarmPool:
                     return True
         return False
 
-    def drain(self) -> None:
-        """Read everything that the warm parents and their jobs have sent so far."""
-        for parent in list(self._by_pid.values()):
-            self._read(parent)
+    def drain(self, pid: int = 0) -> None:
+        """Read everything that the warm parents and their jobs have sent so far.
+
+        Args:
+            pid: of a job that ended; only what came the same way is read.
+        """
+        parent = self._of_job.pop(pid, None)
+        for each in [parent] if parent is not None else list(self._by_pid.values()):
+            self._read(each)
 
     def owns(self, pid: int) -> bool:
         """Tell whether this child of the node is a warm parent, or waits in one for a request."""
-        if pid in self._by_pid:
+        if pid in self._waiting or pid in self._by_pid:
             return True
         try:
-            return os.getsid(pid) in self._by_pid  # it leaves that session once it has one
+            waits = os.getsid(pid) in self._by_pid  # it leaves that session once it has one
         except OSError:
             return False
+        if waits:
+            self._waiting.add(pid)
+        return waits
 
     def reaped(self, pid: int, status: int, usage: node_job.Usage) -> bool:
         """Take notice that a child of the node, which is no known job, was reaped.
@@ -147,6 +164,7 @@ class WarmPool:
         Returns:
             True if it was a warm parent.
         """
+        self._waiting.discard(pid)
         parent = self._by_pid.get(pid)
         if parent is None:
             return False
@@ -171,14 +189,14 @@ class WarmPool:
     # ------------------------------------------------------------ requests
 
     def _submit(self, request: Request) -> None:
-        launch = request.launch
         try:
-            parent = self._parent_for(request)
+            shared = self._shared_for(request)
         except OSError as error:
-            python = os.fsdecode(launch.python)
+            python = os.fsdecode(request.launch.python)
             reason = f"the interpreter {python} cannot be started: {error.strerror}"
             self._on_start_failed(request.job, request.attempt, reason)
             return
+        parent = self._own_for(request, shared) or shared
         parent.queued.append(request)
         self._push(parent)
 
@@ -197,7 +215,7 @@ class WarmPool:
 
     # ------------------------------------------------------------ what warm parents say
 
-    def _read(self, parent: Parent) -> None:
+    def _read(self, parent: Parent, *, all_of_it: bool = True) -> None:
         while not parent.ended:
             try:
                 data = _receive(parent.channel)
@@ -209,12 +227,17 @@ class WarmPool:
                 parent.ended = True
                 self._unwatch(parent.channel.fileno())
                 self._bury(parent)
-        self._push(parent)
+            if not all_of_it:
+                break  # the loop calls again if there is more: dearer than to ask, but rare
+        if parent.queued:
+            self._push(parent)
 
     def _hear(self, parent: Parent, message: tuple[Any, ...]) -> None:
         kind, *rest = message
         if kind == "spawned":
             job, attempt, pid = rest
+            self._waiting.discard(pid)
+            self._of_job[pid] = parent
             if _answer(parent, job, attempt):
                 if parent.reaps:
                     parent.running[pid] = None
@@ -243,6 +266,7 @@ class WarmPool:
         if not parent.ended or parent.status is None or parent.pid not in self._by_pid:
             return
         del self._by_pid[parent.pid]
+        self._waiting.clear()  # those of others will be seen again
         if self._by_key.get(parent.key) is parent:
             del self._by_key[parent.key]
         reason = "" if parent.ready else why_not_ready(parent)
@@ -270,8 +294,27 @@ class WarmPool:
 
     # ------------------------------------------------------------ warm parents
 
-    def _parent_for(self, request: Request) -> Parent:
-        """Give a job's parent, without a look at the disk if the last was just now."""
+    def _own_for(self, request: Request, shared: Parent) -> Parent | None:
+        """Give the warm parent of the one core of a job, if that has one that is ready."""
+        if len(request.cpus) != 1 or not shared.ready:
+            return None
+        core, now = request.cpus[0], time.monotonic()
+        own = shared.own.get(core)
+        if own is None:
+            if shared.counts(core, now) and len(shared.own) < MOST_OWN:
+                with contextlib.suppress(OSError):  # the other will do
+                    shared.own[core] = self._spawn(
+                        shared.key, request.environment, shared.sys_path, core
+                    )
+        elif own.ready and own.is_gone:
+            del shared.own[core], shared.starts[core]
+        elif own.ready and now - shared.used < self._idle_s / 2:
+            return own
+        shared.used = now  # it would leave if all went another way
+        return None  # also where it could not start: that is not tried again
+
+    def _shared_for(self, request: Request) -> Parent:
+        """Give the one for any core, without a look at the disk if the last was just now."""
         launch = request.launch
         changes = (*launch.env_set, *launch.env_unset)
         if not launch.env or any(map(acts_at_start, changes)):
@@ -279,7 +322,7 @@ class WarmPool:
         short = launch.python, launch.env, launch.sys_path
         parent, since = self._recent.get(short, (None, 0.0))
         now = time.monotonic()
-        if parent is None or parent.ended or parent.status is not None or now - since > LOOK_S:
+        if parent is None or parent.is_gone or now - since > LOOK_S:
             parent = self._parent(launch.python, request.environment, launch.sys_path)
             if len(self._recent) >= RECENT:
                 self._recent.clear()
@@ -291,10 +334,18 @@ class WarmPool:
     ) -> Parent:
         key = key_of(python, environment, sys_path)
         parent = self._by_key.get(key)
-        if parent is None or parent.ended or parent.status is not None:
-            parent = self._by_key[key] = spawn(key, environment, sys_path, idle_s=self._idle_s)
-            self._by_pid[parent.pid] = parent
-            self._watch(parent.channel.fileno(), functools.partial(self._read, parent))
+        if parent is None or parent.is_gone:
+            parent = self._by_key[key] = self._spawn(key, environment, sys_path, ANY_CORE)
+        return parent
+
+    def _spawn(
+        self, key: Key, environment: Mapping[bytes, bytes], sys_path: tuple[bytes, ...], core: int
+    ) -> Parent:
+        idle_s = self._idle_s if core == ANY_CORE else min(self._idle_s, OWN_IDLE_S)
+        parent = spawn(key, environment, sys_path, idle_s=idle_s, core=core)
+        self._by_pid[parent.pid] = parent
+        one_message = functools.partial(self._read, parent, all_of_it=False)
+        self._watch(parent.channel.fileno(), one_message)
         return parent
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from node_driver import NodeProcess, node_in, running_with, start_order, until
+from node_driver import NodeProcess, node_in, running_with, slice_ns, start_order, until
 
 from cluster import payload
 from cluster.local import journal, memory_limit, processes, wire
@@ -93,6 +93,17 @@ def test_a_job_has_default_signals_and_none_blocked(node: NodeProcess) -> None:
     blocked, ignored = server.exited(1).content.stdout.data.split()[1::2]
     assert int(blocked, 16) == 0
     assert int(ignored, 16) & ~(3 << 31) == 0  # 32 and 33 are the C library's own
+
+
+def test_node_and_server_have_short_turns_and_a_job_the_usual_ones(node: NodeProcess) -> None:
+    usual = slice_ns(os.getppid())
+    server = node.attach()  # this process
+
+    server.start(1, "/bin/sleep", "100")
+
+    pid = server.started(1).pid
+    assert slice_ns(pid) == usual
+    assert [slice_ns(node.pid), slice_ns(os.getpid())] == [100_000 if usual else 0] * 2
 
 
 def test_the_environment_is_the_submitters_then_ours_then_the_jobs(node: NodeProcess) -> None:

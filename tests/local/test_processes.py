@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from node_driver import until
+from node_driver import slice_ns, until
 
 from cluster.local import processes
 from cluster.local.orphans import Orphans
@@ -189,3 +189,38 @@ def test_children_of_warm_parents_are_no_orphans(run: Run) -> None:
     orphans.adopt([pid], leaders={(1, 1): 1}, ours=lambda session: session == pid)
 
     assert pid not in orphans
+
+
+# ---------------------------------------------------------------- turns
+
+
+def test_a_process_has_short_turns_and_what_it_starts_has_not(run: Run) -> None:
+    shell = run("sh", "-c", "read line; sleep 100 & wait", stdin=subprocess.PIPE)
+    usual = slice_ns(shell.pid)
+
+    processes.ask_for_short_turns(shell.pid)
+
+    assert shell.stdin is not None
+    shell.stdin.close()
+    child = until(lambda: processes.children(shell.pid), "a child")[0]
+    # a kernel that says how long it is takes the wish, too (6.12)
+    assert slice_ns(shell.pid) == (100_000 if usual else 0)
+    assert slice_ns(child) == usual
+
+
+def test_a_process_of_another_rank_keeps_it(run: Run) -> None:
+    sleeper = run("sleep", "100")
+    os.sched_setscheduler(sleeper.pid, os.SCHED_BATCH, os.sched_param(0))
+    usual = slice_ns(sleeper.pid)
+
+    processes.ask_for_short_turns(sleeper.pid)
+
+    assert os.sched_getscheduler(sleeper.pid) == os.SCHED_BATCH
+    assert slice_ns(sleeper.pid) == usual
+
+
+def test_one_that_is_gone_is_asked_nothing(run: Run) -> None:
+    ended = run("true")
+    ended.wait()
+
+    processes.ask_for_short_turns(ended.pid)

@@ -20,7 +20,7 @@ import pytest
 
 from cluster import payload, runner
 from cluster.errors import JobFailed, PayloadError
-from cluster.local import warm, warm_parent, warm_system
+from cluster.local import warm, warm_parent, warm_pool, warm_system
 from cluster.local.warm_pool import Usage, WarmPool
 from cluster.spec import Launch
 
@@ -32,7 +32,7 @@ EXIT = os.waitstatus_to_exitcode
 class Node:
     """As much of a node as a pool needs: a loop, and a reaper."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, idle_s: float = 60.0) -> None:
         self.folder = folder
         self.selector = selectors.DefaultSelector()
         self.spawned: dict[int, int] = {}  # pid -> job
@@ -47,6 +47,7 @@ class Node:
             on_reaped=self._on_reaped,
             watch=lambda fd, call: self.selector.register(fd, selectors.EVENT_READ, call) and None,
             unwatch=lambda fd: self.selector.unregister(fd) and None,
+            idle_s=idle_s,
         )
 
     def _on_spawned(self, job: int, attempt: int, pid: int) -> None:
@@ -111,7 +112,7 @@ class Node:
                 return
             if not pid:
                 return
-            self.pool.drain()
+            self.pool.drain(pid)
             if pid in self.spawned:
                 job = self.spawned.pop(pid)
                 self.ends[job], self.usage[job] = status, usage
@@ -173,6 +174,13 @@ def node(
 def one(tmp_path: Path) -> Iterator[Node]:
     """A node that forks as it does by default."""
     yield from _node(tmp_path)
+
+
+@pytest.fixture
+def busy(node: Node, monkeypatch: pytest.MonkeyPatch) -> Node:
+    """A node for which a second function in a row on one core makes that a busy one."""
+    monkeypatch.setattr(warm_parent, "BUSY_STARTS", 2)
+    return node
 
 
 def _node(folder: Path) -> Iterator[Node]:
@@ -858,6 +866,102 @@ def test_blas_threads_work_in_a_job(node: Node) -> None:
         return float((a @ a).sum())
 
     assert node.run(multiply, environment={b"OPENBLAS_NUM_THREADS": b"2"}) == 300.0**3
+
+
+# ---------------------------------------------------------------- one core after the other
+
+CORE = min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+
+
+def on_one_core(node: Node, number: int) -> list[Any]:
+    """Run functions one after the other on one core; what cores each might use."""
+    return [node.run(lambda: os.sched_getaffinity(0), cpus=(CORE,)) for _ in range(number)]
+
+
+def until_it_has_its_own(node: Node) -> tuple[int, int]:
+    """Have a busy core; give the pids of the warm parent for all, and of its own."""
+    shared = warm_parents(node)[0]
+    on_one_core(node, 2)
+    node.until(lambda: len(warm_parents(node)) == 2)
+    own = next(parent for parent in warm_parents(node) if parent is not shared)
+    node.until(lambda: own.ready)
+    return shared.pid, own.pid
+
+
+def warm_parents(node: Node) -> list[warm_parent.Parent]:
+    if not node.pool.pids():
+        node.run(int)
+    return list(node.pool._by_pid.values())
+
+
+def test_a_busy_core_has_a_warm_parent_of_its_own(busy: Node) -> None:
+    shared, own = until_it_has_its_own(busy)
+    assert os.sched_getaffinity(own) == {CORE}
+    assert os.sched_getaffinity(shared) == os.sched_getaffinity(0)
+
+    os.kill(shared, signal.SIGSTOP)  # it makes none any more
+    try:
+        assert on_one_core(busy, 6) == [{CORE}] * 6
+    finally:
+        os.kill(shared, signal.SIGCONT)
+    assert busy.run(lambda: os.sched_getaffinity(0)) == os.sched_getaffinity(0)
+
+
+def test_when_the_warm_parent_of_one_core_dies_its_jobs_go_on(busy: Node) -> None:
+    _, own = until_it_has_its_own(busy)
+    os.kill(own, signal.SIGSTOP)
+    waiting = [
+        pid for pid in busy.waiting() if os.getsid(pid) == own and not os.kill(pid, signal.SIGSTOP)
+    ]
+    jobs = [busy.submit(os.getpid, cpus=(CORE,)) for _ in range(8)]
+
+    for pid in (own, *waiting):
+        os.kill(pid, signal.SIGKILL)
+
+    assert [busy.end_of(job) for job in jobs] == [0] * 8
+    assert len({busy.value(job) for job in jobs}) == 8
+    assert sorted(busy.starts)[-8:] == jobs
+
+
+def test_a_slow_core_has_none(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_parent, "BUSY_STARTS", 2)
+    monkeypatch.setattr(warm_parent, "BUSY_S", 0.0)
+
+    on_one_core(node, 6)
+
+    assert len(node.pool.pids()) == 1
+
+
+def test_where_a_warm_parent_cannot_have_its_core_the_other_does_its_work(
+    busy: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cores: list[int] = []
+
+    def spawn(*args: Any, core: int, **others: Any) -> warm_parent.Parent:
+        cores.append(core)
+        return warm_parent.spawn(*args, core=core if core < 0 else 1023, **others)
+
+    monkeypatch.setattr(warm_pool, "spawn", spawn)
+    on_one_core(busy, 2)
+    busy.until(lambda: len(busy.pool.pids()) == 1)
+
+    assert on_one_core(busy, 6) == [{CORE}] * 6
+    assert cores == [warm.ANY_CORE, CORE]  # it was tried once
+
+
+def test_the_warm_parent_for_all_stays_while_a_core_has_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_parent, "BUSY_STARTS", 2)
+    node = Node(tmp_path, idle_s=1.0)
+    shared, own = until_it_has_its_own(node)
+
+    end = time.monotonic() + 2.5
+    while time.monotonic() < end:
+        on_one_core(node, 1)
+
+    assert node.pool.pids() == [shared, own]
+    node.close()
 
 
 # ---------------------------------------------------------------- few pages
