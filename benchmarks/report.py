@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-PROCESSES = ("server", "node", "warm parent", "children", "client")
+PROCESSES = ("server", "node", "warm parents", "children", "client")
 _DIGITS = {"S": 3, "F": 3, "x": 2, "s": 3, "ms": 2, "/s": 0}
 
 

@@ -377,9 +377,7 @@ def main(
 ) -> NoReturn:
     """Get ready, say so, serve.
 
-    Args:
-        fork: "os" for os.fork, else the best there is.
-        core: the one that we and our jobs run on, or ANY_CORE.
+    `fork` is "os" for os.fork, else the best there is; `core` that of all our jobs, or ANY_CORE.
     """
     global runner, run_call, leave, system, channel, variables, libc, token, places, spare_fds
     global main_thread, random, own_path
@@ -389,12 +387,9 @@ def main(
     if os.getsid(0) != os.getpid():
         os.setsid()
     system.be_the_first_victim()
-    if core != ANY_CORE:
-        try:
-            os.sched_setaffinity(0, (core,))
-        except OSError as error:
-            _send(("broken", f"it cannot run on core {core}: {error.strerror}"))
-            os._exit(1)
+    if core != ANY_CORE and (reason := system.why_not_on(core)):
+        _send(("broken", reason))
+        os._exit(1)
     own_path = list(sys.path)
     if sys_path:
         _set_path(map(os.fsencode, sys_path))

@@ -148,6 +148,15 @@ def restore_environment() -> None:
             os.environb[name] = value
 
 
+def why_not_on(core: int) -> str:
+    """Run on this core only from now on; if that cannot be, say why."""
+    try:
+        os.sched_setaffinity(0, (core,))
+    except (AttributeError, OSError) as error:
+        return f"it cannot run on core {core}: {error}"
+    return ""
+
+
 def affinity() -> tuple[int, ...]:
     """Give the cores that this process may run on; none where it may not choose among them."""
     try:
