@@ -106,7 +106,12 @@ def pieces(output: Output, offset: int = 0) -> Iterator[bytes]:
 
 
 def follow(
-    client: Jobs, id: str, tails: list[Tail], connect: Callable[[], Jobs] = get_client
+    client: Jobs,
+    id: str,
+    tails: list[Tail],
+    connect: Callable[[], Jobs] = get_client,
+    *,
+    seen: Callable[[JobInfo], object] = lambda job: None,
 ) -> JobInfo:
     """Print what a job writes until nothing of it is left.
 
@@ -115,6 +120,7 @@ def follow(
         id: the job.
         tails: what of it to print.
         connect: gives another thread its own connection to the same queue.
+        seen: told how the job is, now and then until it is over.
 
     Returns:
         The job as it ended.
@@ -124,6 +130,7 @@ def follow(
     """
     end, pause = End(id, connect), SOONEST_S
     while not is_over(job := look(client, id)):
+        seen(job)
         grew = False
         if has_its_file(job):
             grew = any([tail.read(job) for tail in tails])

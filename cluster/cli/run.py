@@ -11,6 +11,9 @@
       137        it used more memory than it asked for
       2          the command line is wrong, or its program is not there; nothing queued
 
+A job that has not started after two seconds is said to wait, and for what, if
+stderr is a terminal.
+
 Ctrl-C and SIGTERM cancel the job and wait until nothing of it is left; a second
 Ctrl-C does not wait.  A closed terminal (SIGHUP) leaves the job alone.
 """
@@ -18,6 +21,8 @@ Ctrl-C does not wait.  A closed terminal (SIGHUP) leaves the job alone.
 from __future__ import annotations
 
 import signal
+import sys
+import time
 from types import FrameType
 from typing import Any
 
@@ -27,12 +32,13 @@ from cluster.cli.app import TIMED_OUT, complain, silence
 from cluster.cli.common import local_client
 from cluster.cli.follow import Tail, follow, to_stderr, to_stdout
 from cluster.cli.job_options import CONTEXT, command_line, job_options, keywords
-from cluster.cli.text import reason_text
+from cluster.cli.text import reason_text, why_waiting
 from cluster.errors import ClusterError, OptionsError
 from cluster.local.wire import JobInfo
 
 NO_CODE = 125  # as env, nohup and timeout say that they failed themselves
 OUT_OF_MEMORY = 128 + signal.SIGKILL  # as a shell says it of what the kernel's killer ended
+SAID_AFTER_S = 2.0
 _PIPE_CLOSED = 128 + signal.SIGPIPE
 
 EPILOG = """\b
@@ -78,9 +84,31 @@ class Interrupts:
             raise Interrupted(self._kept)
 
 
+class Patience:
+    """Says once that a job waits, and for what.
+
+    Args:
+        verbose: also where nobody seems to look.
+    """
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._when = time.monotonic() + SAID_AFTER_S
+        self._is_said = not (verbose or sys.stderr.isatty())
+
+    def __call__(self, job: JobInfo) -> None:
+        """Take notice of how the job is."""
+        if self._is_said or time.monotonic() < self._when:
+            return
+        if why := why_waiting(job, time.time()):
+            complain(f"job {job.id} waits: {why}")
+        self._is_said = True
+
+
 @click.command(context_settings=CONTEXT, epilog=EPILOG)
 @job_options
-@click.option("-v", "--verbose", is_flag=True, help="Say the job's id, and how it ended.")
+@click.option(
+    "-v", "--verbose", is_flag=True, help="Say the job's id, what it waits for, and how it ended."
+)
 @click.argument("cmd", nargs=-1, type=click.UNPROCESSED, metavar="[--] CMD [ARG...]")
 def command(
     cmd: tuple[str, ...], bash: str | None, profile: str | None, verbose: bool, **params: Any
@@ -117,7 +145,7 @@ def _see_it_through(id: str, interrupts: Interrupts, *, verbose: bool) -> int:
     tails = [Tail("stdout", to_stdout), Tail("stderr", to_stderr)]
     try:
         interrupts.release()
-        job = follow(local_client(), id, tails, local_client)
+        job = follow(local_client(), id, tails, local_client, seen=Patience(verbose=verbose))
     except Interrupted as interrupt:
         return _cancel(id, tails, interrupt.code)
     except BrokenPipeError:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster.cli.run import job_code
+from cluster.cli.run import Patience, job_code
 from cluster.local.wire import JobInfo
 
 if TYPE_CHECKING:
@@ -42,6 +42,50 @@ def test_stdout_and_stderr_and_the_code_are_those_of_the_command(cli: Cli) -> No
     ran = cli("run", "--bash", "echo out; echo err >&2; exit 3")
 
     assert (ran.stdout, ran.stderr, ran.returncode) == ("out\n", "err\n", 3)
+
+
+@slow
+def test_a_job_that_waits_is_said_to_and_for_what(cli: Cli, tmp_path: Path) -> None:
+    cli("local", "set", "cores=1")
+    log = tmp_path / "stderr"
+    log.touch()
+
+    with cli.start_program("sh", "-c", f"exec {' '.join(cli.argv)} run -vc2 true 2>stderr"):
+        try:
+            cli.until(lambda: "waits" in log.read_text())
+        finally:
+            cli("local", "set", "cores=2")
+
+    said = log.read_text().splitlines()
+    assert said[0] == "cluster: job 1"
+    assert said[1].startswith("cluster: job 1 waits: Resources: needs 2 cores")
+
+
+@pytest.mark.parametrize(
+    ("verbose", "is_terminal", "state", "said"),
+    [
+        (False, True, "PENDING", "cluster: job 1 waits: no room\n"),
+        (True, False, "PENDING", "cluster: job 1 waits: no room\n"),
+        (False, False, "PENDING", ""),
+        (True, True, "RUNNING", ""),
+    ],
+)
+def test_waiting_is_said_once_where_somebody_looks(
+    verbose: bool,
+    is_terminal: bool,
+    state: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("cluster.cli.run.SAID_AFTER_S", 0.0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: is_terminal)
+    patience = Patience(verbose=verbose)
+
+    for _ in range(3):
+        patience(JobInfo(id="1", name="x", state=state, reason="no room"))
+
+    assert capsys.readouterr().err == said
 
 
 @slow
