@@ -347,12 +347,11 @@ class Execution:
 
     def _on_reaped(self, pid: int, status: int, usage: Usage) -> None:
         self._is_unsettled = True
-        job = self._leaders.get(pid)
-        if job is None or job.is_function:
-            self._pool.drain(pid)  # what it said before it ended: who it is, what went wrong
-            job = self._leaders.get(pid)
+        if pid not in self._leaders:
+            self._pool.drain()  # what it said before it ended: who it is
+        self._pool.drain_of(pid)  # and what went wrong
+        job = self._leaders.pop(pid, None)
         if job is not None:
-            del self._leaders[pid]
             self._ending.orphans.reaped(pid)  # it may have been seen before it was named
             self._count(job, usage)
             if job.failed:

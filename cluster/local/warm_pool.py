@@ -136,15 +136,16 @@ class WarmPool:
                     return True
         return False
 
-    def drain(self, pid: int = 0) -> None:
-        """Read everything that the warm parents and their jobs have sent so far.
+    def drain(self) -> None:
+        """Read everything that the warm parents and their jobs have sent so far."""
+        for parent in list(self._by_pid.values()):
+            self._read(parent)
 
-        Args:
-            pid: of a job that ended; only what came the same way is read.
-        """
+    def drain_of(self, pid: int) -> None:
+        """Read what a job that is known and has ended has sent; for others, do nothing."""
         parent = self._of_job.pop(pid, None)
-        for each in [parent] if parent is not None else list(self._by_pid.values()):
-            self._read(each)
+        if parent is not None:
+            self._read(parent)
 
     def owns(self, pid: int) -> bool:
         """Tell whether this child of the node is a warm parent, or waits in one for a request."""

@@ -55,6 +55,7 @@ class Node:
         self.starts.append(job)
 
     def _on_reaped(self, pid: int, status: int, usage: Usage) -> None:
+        self.pool.drain_of(pid)
         job = self.spawned.pop(pid, None)
         if job is not None:
             self.ends[job], self.usage[job] = status, usage
@@ -112,7 +113,9 @@ class Node:
                 return
             if not pid:
                 return
-            self.pool.drain(pid)
+            if pid not in self.spawned:
+                self.pool.drain()
+            self.pool.drain_of(pid)
             if pid in self.spawned:
                 job = self.spawned.pop(pid)
                 self.ends[job], self.usage[job] = status, usage
@@ -962,6 +965,15 @@ def test_the_warm_parent_for_all_stays_while_a_core_has_its_own(
 
     assert node.pool.pids() == [shared, own]
     node.close()
+
+
+def test_nothing_is_kept_of_jobs_that_ended(node: Node) -> None:
+    jobs = [node.submit(os.getpid) for _ in range(20)]
+    for job in jobs:
+        node.end_of(job)
+
+    assert not node.pool._of_job
+    assert set(node.pool._waiting) <= set(node.waiting())
 
 
 # ---------------------------------------------------------------- few pages
