@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,7 +51,7 @@ def test_a_job_that_waits_is_said_to_and_for_what(cli: Cli, tmp_path: Path) -> N
     log = tmp_path / "stderr"
     log.touch()
 
-    with cli.start_program("sh", "-c", f"exec {' '.join(cli.argv)} run -vc2 true 2>stderr"):
+    with cli.start_program("sh", "-c", f"exec {shlex.join(cli.argv)} run -vc2 true 2>stderr"):
         try:
             cli.until(lambda: "waits" in log.read_text())
         finally:
