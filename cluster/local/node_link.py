@@ -288,6 +288,8 @@ class NodeLink:
     def close(self, *, leave: bool) -> None:
         """Go; with `leave`, the node goes too once nothing runs."""
         self._forget_survivors()
+        if leave and self._starting is not None:
+            self.on_ready()  # waits for it
         if self.connection is not None:
             if leave:  # also to one that has not attached: nobody else will tell it
                 self.connection.out.append(wire.Leave())

@@ -140,9 +140,10 @@ def test_a_wait_that_is_under_way_outlives_a_stop(queue: Queue) -> None:
     assert states == {job: "COMPLETED"}
 
 
-def test_a_stop_right_after_the_start_takes_the_node_along(queue: Queue) -> None:
+@pytest.mark.parametrize("begun", ["server", "node"])
+def test_a_stop_right_after_the_start_takes_the_node_along(queue: Queue, begun: str) -> None:
     queue.client.query(ids=())
-    until(lambda: queue.pid_of("node"))
+    until(lambda: queue.pid_of(begun))
     before = time.monotonic()
 
     assert lifecycle.stop_everything(queue.state_dir, timeout_s=200.0)

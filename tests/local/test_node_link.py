@@ -12,9 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from node_driver import until
 
 from cluster.local import events as ev
-from cluster.local import journal, processes, recover, wire
+from cluster.local import journal, lifecycle, processes, recover, stopping, wire
 from cluster.local.node_link import NodeLink
 from cluster.local.queue_state import QueueState
 from cluster.local.resources import names, vector
@@ -121,3 +122,18 @@ def test_what_outlived_its_node_and_cannot_wake_the_server_is_looked_at_often(
 
     assert not server.selector.get_map()
     assert link.timeout() <= recover.POLL_S
+
+
+def test_a_node_that_is_only_being_started_is_told_to_leave_too(server: Any) -> None:
+    server.given, server.private, server.tether_fd, server.epoch = {}, False, None, 1
+    link = NodeLink(server)
+    is_node = stopping._is_daemon(server.state_dir, "node")
+
+    try:
+        assert not link.connect()
+        link.close(leave=True)
+
+        until(lambda: not list(stopping._marked(is_node)), "the end of the node")
+        assert "Traceback" not in Path(server.state_dir, "node.log").read_text()
+    finally:
+        lifecycle.stop_everything(server.state_dir)
