@@ -12,6 +12,7 @@ import inspect
 import os
 import threading
 import traceback
+import weakref
 from collections.abc import Callable, Coroutine
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -46,6 +47,9 @@ class Callback(NamedTuple):
 
 
 _lock = threading.Lock()
+# The jobs with callbacks.  One may be known to have ended before whoever learned
+# it comes to call them; the end of the program must not fall in between.
+_wishing: weakref.WeakValueDictionary[int, JobView] = weakref.WeakValueDictionary()
 
 
 def register(
@@ -62,8 +66,12 @@ def register(
     for each in (function, condition):
         if not callable(each) and (each is not None or function is None):
             raise OptionsError(f"{each!r} cannot be called with the job. Give a function.")
+    callback = Callback(on, function, condition, _running_loop())
     with _lock:
-        job._callbacks.append(Callback(on, function, condition, _running_loop()))
+        if callback.loop is None:
+            _caller()  # now: a program that is ending can start no thread
+        job._callbacks.append(callback)
+        _wishing[id(job)] = job
     if job.id is not None:
         start(job)
 
@@ -101,9 +109,12 @@ def fire(job: JobView) -> None:
     """Hand the callbacks of a job that has ended to whoever calls them."""
     with _lock:
         callbacks, job._callbacks[:] = list(job._callbacks), ()
+        _wishing.pop(id(job), None)
+        for callback in callbacks:
+            if callback.loop is None:
+                _caller().put(job, callback)
     for callback in callbacks:
         if callback.loop is None:
-            _caller().put(job, callback)
             continue
         try:
             callback.loop.call_soon_threadsafe(_call_in_loop, job, callback)
@@ -197,14 +208,17 @@ _the_caller: _Caller | None = None
 
 
 def _caller() -> _Caller:
+    """Give it, under `_lock`."""
     global _the_caller
-    with _lock:
-        if _the_caller is None:
-            _the_caller = _Caller()
-        return _the_caller
+    if _the_caller is None:
+        _the_caller = _Caller()
+    return _the_caller
 
 
 def _at_exit() -> None:
+    for job in list(_wishing.values()):
+        if job._final:
+            fire(job)
     if _the_caller is not None:
         _the_caller.drain()
 
@@ -213,6 +227,7 @@ def _after_fork() -> None:
     global _lock, _the_caller
     _lock, _the_caller = threading.Lock(), None
     _tasks.clear()
+    _wishing.clear()
 
 
 atexit.register(_at_exit)

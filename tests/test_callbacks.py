@@ -298,6 +298,30 @@ def test_a_program_that_ends_after_its_job_has_called_all(state_dir: Path, tmp_p
     assert (done.stdout, done.stderr) == ("called COMPLETED\n", "")
 
 
+def test_what_a_thread_has_learned_and_not_yet_called_is_called_at_the_end(
+    state_dir: Path, tmp_path: Path
+) -> None:
+    program = (
+        "import cluster, threading, time\n"
+        "from cluster import _callbacks\n"
+        "fire, main = _callbacks.fire, threading.current_thread()\n"
+        "def late(job):\n"
+        "    if threading.current_thread() is not main: time.sleep(3)\n"
+        "    fire(job)\n"
+        "_callbacks.fire = late\n"
+        "job = cluster.submit('true')\n"
+        "job.on_exit(lambda job: print('called', job.state))\n"
+        "while not job._final: time.sleep(0.01)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path,
+        timeout=LIMIT_S, check=True,
+    )  # fmt: skip
+
+    assert done.stdout == "called COMPLETED\n", done.stderr
+
+
 def test_a_fork_calls_nothing_that_its_parent_registered(state_dir: Path, tmp_path: Path) -> None:
     program = (
         "import cluster, os, sys\n"
